@@ -1,0 +1,29 @@
+//! The file tree that goes into a flash image.
+//!
+//! A [`Tree`] is what every source (directories, pseudo files, archives) is turned into and what every format
+//! (SquashFS, JFFS2, UBIFS, initramfs) is written from. Nodes live in one arena and are named by [`NodeId`];
+//! a directory maps names to node ids, so a hard link is simply a second name for the same id.
+//!
+//! ```text
+//! Tree ── nodes: [0 directory]──"bin"──►[1 directory]──"sh"──►[2 file]
+//!                      └─────────"lib"──►[3 directory]──"x"───────┘   (hard link)
+//! ```
+//!
+//! Names and symlink targets are bytes, never UTF-8. File data stays where it is (memory, a host file, another
+//! image) until somebody reads it, see [`Content`]. This crate knows no on-disk format and no input syntax.
+
+mod compare;
+mod content;
+mod error;
+mod name;
+mod node;
+mod tree;
+mod walk;
+
+pub use compare::{Difference, compare};
+pub use content::{Content, ContentReader, Extent, HostFile, Identity, ReadAt, Source};
+pub use error::{ContentError, TreeError};
+pub use name::{PathDisplay, check_name, display_path, join_path};
+pub use node::{Device, Directory, Kind, Metadata, Node, NodeKind, Timestamp, Xattrs};
+pub use tree::{NodeId, Tree};
+pub use walk::{Walk, WalkEntry};
