@@ -1,1 +1,22 @@
-//! x
+//! initramfs archives: a [`Tree`](flashwright_tree::Tree) to cpio "newc", and back.
+//!
+//! ```text
+//! ┌───────────────┬──────────────────┬──────────────────┬───┬─────────────────┬──────────────┐
+//! │ header, 110 B │ name, NUL, pad 4 │ data, pad 4      │ … │ "TRAILER!!!"    │ zeros to 512 │
+//! └───────────────┴──────────────────┴──────────────────┴───┴─────────────────┴──────────────┘
+//! ```
+//!
+//! This is the format that Linux unpacks into its root file system at boot. It has no xattrs, no sub-second times
+//! and no holes: xattrs are refused unless [`Options::xattrs`] says otherwise, fractions of a second are dropped and
+//! counted in [`Summary::truncated_times`], holes are written as zeros.
+//!
+//! Compression is not done here: Linux takes the whole archive as one gzip, xz, zstd, lz4 or lzo stream.
+
+mod error;
+mod format;
+mod reader;
+mod writer;
+
+pub use error::Error;
+pub use reader::{read, read_bytes};
+pub use writer::{Options, Plan, Summary, XattrPolicy, plan, write};
