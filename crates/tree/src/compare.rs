@@ -86,7 +86,8 @@ fn kind_difference(a: &NodeKind, b: &NodeKind, with_data: bool) -> Result<Option
         (NodeKind::Symlink(a), NodeKind::Symlink(b)) if a != b => {
             Some(format!("target {:?} against {:?}", String::from_utf8_lossy(a), String::from_utf8_lossy(b)))
         }
-        (NodeKind::CharDevice(a), NodeKind::CharDevice(b)) | (NodeKind::BlockDevice(a), NodeKind::BlockDevice(b))
+        (NodeKind::CharDevice(a), NodeKind::CharDevice(b))
+        | (NodeKind::BlockDevice(a), NodeKind::BlockDevice(b))
             if a != b =>
         {
             Some(format!("device {}:{} against {}:{}", a.major, a.minor, b.major, b.minor))
@@ -111,7 +112,10 @@ fn data_difference(a: &Content, b: &Content) -> Result<Option<String>, ContentEr
             right.read_exact_at(offset, &mut y[..len])?;
             if let Some(at) = (0..len).find(|&i| x[i] != y[i]) {
                 let position = offset + at as u64;
-                return Ok(Some(format!("data differs from byte {position:#x}: {:#04x} against {:#04x}", x[at], y[at])));
+                return Ok(Some(format!(
+                    "data differs from byte {position:#x}: {:#04x} against {:#04x}",
+                    x[at], y[at]
+                )));
             }
         }
         offset += len as u64;

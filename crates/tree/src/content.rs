@@ -97,7 +97,8 @@ impl HostFile {
     pub fn open(&self) -> Result<File, ContentError> {
         // NONBLOCK: were the file replaced by a fifo, opening it would wait for a writer for ever.
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path).map_err(|e| self.io(e))?;
+        let file =
+            OpenOptions::new().read(true).custom_flags(flags).open(&self.path).map_err(|e| self.io(e))?;
         self.check(&file)?;
         Ok(file)
     }
@@ -279,7 +280,8 @@ impl ContentReader<'_> {
         match &extent.source {
             Source::Hole => buffer.fill(0),
             Source::Bytes(bytes) => {
-                let range = usize::try_from(offset).ok().and_then(|start| bytes.get(start..)?.get(..buffer.len()));
+                let range =
+                    usize::try_from(offset).ok().and_then(|start| bytes.get(start..)?.get(..buffer.len()));
                 let range = range.ok_or_else(|| ContentError::Source(io::ErrorKind::UnexpectedEof.into()))?;
                 buffer.copy_from_slice(range);
             }
@@ -349,7 +351,12 @@ mod tests {
         let mut middle = [9; 4];
         content.reader().read_exact_at(5, &mut middle).unwrap();
         assert_eq!(&middle, b"\x00456");
-        assert!(content.is_hole(3, 3) && !content.is_hole(2, 2) && !content.is_hole(4, 3) && !content.is_hole(11, 1));
+        assert!(
+            content.is_hole(3, 3)
+                && !content.is_hole(2, 2)
+                && !content.is_hole(4, 3)
+                && !content.is_hole(11, 1)
+        );
         assert!(content.reader().read_exact_at(10, &mut middle).is_err());
     }
 

@@ -250,7 +250,12 @@ mod tests {
 
     #[test]
     fn device_numbers_follow_the_kernels_encoding() {
-        let cases = [((5, 1), 0x0501), ((259, 65536), 0x1001_0300), ((4095, 0xf_ffff), 0xffff_ffff), ((0, 256), 0x10_0000)];
+        let cases = [
+            ((5, 1), 0x0501),
+            ((259, 65536), 0x1001_0300),
+            ((4095, 0xf_ffff), 0xffff_ffff),
+            ((0, 256), 0x10_0000),
+        ];
         for ((major, minor), encoded) in cases {
             let device = Device { major, minor };
             assert_eq!(device.encode(), Some(encoded), "{major}:{minor}");
