@@ -1,0 +1,51 @@
+//! Names of devices: the order in which the kernel finds disks and MTDs is no promise, so they go by what they say
+//! of themselves.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How often a device that is not there yet is looked for, 20 ms apart.
+const TRIES: u32 = 250;
+
+/// The path of a device: `disk:N` by its serial number, `mtd:NAME` and `mtdblock:NAME` by the MTD's name, anything
+/// else as it stands.
+pub(crate) fn resolve(device: &str) -> io::Result<PathBuf> {
+    let Some((class, name)) = device.split_once(':') else { return Ok(device.into()) };
+    for _ in 0..TRIES {
+        let found = match class {
+            "disk" => find("/sys/block", "serial", &disk_serial(name)).map(|disk| format!("/dev/{disk}")),
+            "mtd" => find_mtd(name).map(|number| format!("/dev/mtd{number}")),
+            "mtdblock" => find_mtd(name).map(|number| format!("/dev/mtdblock{number}")),
+            _ => Some(device.into()),
+        };
+        match found {
+            Some(path) if !path.starts_with('/') || Path::new(&path).exists() => return Ok(path.into()),
+            _ => sleep(Duration::from_millis(20)),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("no device {device}")))
+}
+
+fn disk_serial(name: &str) -> String {
+    if name.bytes().all(|byte| byte.is_ascii_digit()) { format!("disk{name}") } else { name.to_owned() }
+}
+
+fn find_mtd(name: &str) -> Option<String> {
+    let entries = fs::read_dir("/sys/class/mtd").ok()?.flatten();
+    let mtds = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut numbers: Vec<_> = mtds.filter_map(|mtd| mtd.strip_prefix("mtd")?.parse::<u32>().ok()).collect();
+    numbers.sort_unstable();
+    let path = |number| Path::new("/sys/class/mtd").join(format!("mtd{number}")).join("name");
+    let has_name = |number: &u32| fs::read_to_string(path(*number)).is_ok_and(|text| text.trim_end() == name);
+    numbers.into_iter().find(has_name).map(|number| number.to_string())
+}
+
+fn find(class: &str, attribute: &str, value: &str) -> Option<String> {
+    fs::read_dir(class).ok()?.flatten().find_map(|entry| {
+        let text = fs::read_to_string(entry.path().join(attribute)).ok()?;
+        (text.trim_end() == value).then(|| entry.file_name().to_string_lossy().into_owned())
+    })
+}

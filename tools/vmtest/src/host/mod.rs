@@ -1,0 +1,15 @@
+//! The host's side: starts the machine and judges what it reports.
+
+mod artifacts;
+mod compare;
+mod error;
+mod machine;
+mod modules;
+mod report;
+mod vm;
+
+pub use artifacts::{peer, peers_dir, skip, workspace_dir};
+pub use compare::{Rules, differences, expected};
+pub use error::Error;
+pub use report::{Report, StepReport};
+pub use vm::{Disk, StepId, Visit, Vm};
