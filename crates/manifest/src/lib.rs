@@ -1,1 +1,124 @@
-//! x
+//! What a flash image contains: every input format made one [`Tree`].
+//!
+//! ```text
+//! image.toml ──► sources in order ──► nodes by path ──► Tree + outputs + notes
+//!                 │ host directories        (declared in the file)
+//!                 │ pseudo files, Liminix JSON
+//!                 └ lists of host paths
+//! ```
+//!
+//! [`load_image`] reads an `image.toml` whole; [`build`] makes a tree of sources that a command line names. Each
+//! error says where it is, with the text to show and a remedy, as a [`miette::Diagnostic`]. Text is parsed apart from
+//! the host: [`parse_toml`], [`parse_pseudo`] and [`parse_liminix`] touch no file, so that they can be fuzzed.
+//!
+//! Nothing here reads the clock, the environment or the users of the host; [`Options`] brings what must be known.
+//! No data of host files is read, only names, metadata and the position of holes. No root is needed.
+
+mod apply;
+mod builder;
+mod declaration;
+mod error;
+mod glob;
+mod image;
+mod liminix;
+mod options;
+mod output;
+mod paths;
+mod pseudo;
+mod scan;
+mod source;
+mod table;
+mod value;
+
+use std::path::Path;
+
+use flashwright_tree::Tree;
+
+use crate::builder::Builder;
+use crate::options::{Chain, Rules};
+
+pub use declaration::{Action, Data, Declaration, Meta};
+pub use error::{Class, Document, Error, Note, Place, Severity};
+pub use options::{ModeMask, Options, Policy, XattrPolicy};
+pub use output::Output;
+pub use source::{SourceKind, SourceSpec};
+
+/// What an `image.toml` describes.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Image {
+    /// What the image contains.
+    pub tree: Tree,
+    /// What is to be written, in the order of the file.
+    pub outputs: Vec<Output>,
+    /// What is worth saying.
+    pub notes: Vec<Note>,
+}
+
+/// A tree made of sources.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// What the image contains.
+    pub tree: Tree,
+    /// What is worth saying.
+    pub notes: Vec<Note>,
+}
+
+/// Reads an `image.toml` and everything it names. `path` is relative to the current directory.
+///
+/// # Errors
+/// [`Class::Io`] when the host refuses a file, [`Class::Invalid`] when a text or the tree it describes is wrong,
+/// [`Class::Refused`] when a pseudo file wants to run a command and [`Options::allow_commands`] is not set.
+pub fn load_image(path: &Path, options: &Options) -> Result<Image, Error> {
+    let mut builder = Builder::new(options, Chain::default())?;
+    let outputs = image::add(&mut builder, path)?;
+    let (tree, notes) = builder.finish();
+    Ok(Image { tree, outputs, notes })
+}
+
+/// Makes one tree of sources, the later over the earlier. The policy applies to all they bring, also to the nodes
+/// that an `image.toml` among them declares, after its own policies.
+///
+/// # Errors
+/// As [`load_image`]; [`Class::Usage`] when the policy makes no sense.
+pub fn build(sources: &[SourceSpec], policy: &Policy, options: &Options) -> Result<Loaded, Error> {
+    let mut builder = Builder::new(options, Chain::of(Rules::new(policy.clone())?))?;
+    sources.iter().try_for_each(|spec| source::add(&mut builder, spec, None))?;
+    let (tree, notes) = builder.finish();
+    Ok(Loaded { tree, notes })
+}
+
+/// Checks the text of an `image.toml` and returns its outputs, without looking at any file it names.
+///
+/// # Errors
+/// [`Class::Invalid`], as [`load_image`].
+pub fn parse_toml(text: &str) -> Result<(Vec<Declaration>, Vec<Output>), Error> {
+    let document = Document::new("image.toml", text.as_bytes());
+    image::parse(&text.into(), &document).map(image::Parsed::into_parts)
+}
+
+/// Reads the definitions of a pseudo file, without looking at any file or running any command.
+///
+/// # Errors
+/// [`Class::Invalid`] at the first line that is none.
+pub fn parse_pseudo(text: &[u8]) -> Result<Vec<Declaration>, Error> {
+    let document = Document::new("pseudo file", pseudo::definitions(text));
+    Ok(pseudo::parse(text, &document)?.declarations)
+}
+
+/// Reads the JSON tree of Liminix, without looking at any file.
+///
+/// # Errors
+/// [`Class::Invalid`] at the first value that does not fit.
+pub fn parse_liminix(text: &[u8]) -> Result<Vec<Declaration>, Error> {
+    liminix::parse(text, &Document::new("liminix.json", text))
+}
+
+/// Reads a list of host paths, without looking at any of them.
+///
+/// # Errors
+/// [`Class::Invalid`] at the first line that is no absolute path.
+pub fn parse_paths(text: &[u8]) -> Result<Vec<Declaration>, Error> {
+    paths::parse(text, &Document::new("paths", text))
+}

@@ -78,6 +78,12 @@ impl HostFile {
         HostFile { path, identity: metadata.into() }
     }
 
+    /// The file at `path`, in the state `identity`: for callers who have asked the host already.
+    #[must_use]
+    pub const fn with_identity(path: PathBuf, identity: Identity) -> Self {
+        HostFile { path, identity }
+    }
+
     /// Path on the host.
     #[must_use]
     pub fn path(&self) -> &Path {
