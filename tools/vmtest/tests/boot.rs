@@ -61,8 +61,21 @@ fn mksquashfs(program: &Path, source: &Path, image: &Path, more: &[&str]) {
 }
 
 #[test]
-fn the_kernel_sees_what_is_there() {
-    let (Some(program), Some(mut vm)) = (vmtest::peer("mksquashfs"), Vm::amd64()) else { return };
+fn a_pc_sees_what_is_there() {
+    if let Some(vm) = Vm::amd64() {
+        the_kernel_sees_what_is_there(vm);
+    }
+}
+
+#[test]
+fn a_big_endian_device_sees_what_is_there() {
+    if let Some(vm) = Vm::mips_be() {
+        the_kernel_sees_what_is_there(vm);
+    }
+}
+
+fn the_kernel_sees_what_is_there(mut vm: Vm) {
+    let Some(program) = vmtest::peer("mksquashfs") else { return };
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("root");
     fs::create_dir(&source).unwrap();
