@@ -34,9 +34,12 @@
 //! The kernel, the guest program and the peers' tools come from `cargo xtask tools`; where they are missing,
 //! [`Vm::amd64`], [`Vm::mips_be`] and [`peer`] say so and return `None`, and with `CI=true` they panic.
 
+mod artifacts;
 pub mod protocol;
 
 #[cfg(feature = "host")]
 mod host;
+
+pub use artifacts::{find_program, mips_folder, peer, peers_dir, skip, workspace_dir};
 #[cfg(feature = "host")]
 pub use host::*;

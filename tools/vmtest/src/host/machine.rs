@@ -1,13 +1,9 @@
 //! The machines: which kernel, which program emulates it, and how its disks are attached.
 
-use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::artifacts::{find_program, peers_dir, skip, workspace_dir};
-
-/// Folder with the big-endian MIPS kernel; see [`Machine::mips_be`].
-const MIPS_FOLDER: &str = "FLASHWRIGHT_VM_MIPS";
+use crate::{find_program, mips_folder, peers_dir, skip};
 
 /// Kernel command line that every machine has: quiet, no watchdogs that a slow host would wake, and an end to the
 /// machine when the kernel oopses or panics.
@@ -52,7 +48,7 @@ impl Machine {
     pub(crate) fn mips_be() -> Option<Self> {
         let Some(folder) = mips_folder() else {
             eprintln!(
-                "skipped: no big-endian MIPS kernel; {MIPS_FOLDER} names the folder with its vmlinux.xz"
+                "skipped: no big-endian MIPS kernel; FLASHWRIGHT_VM_MIPS names the folder with its vmlinux.xz"
             );
             return None;
         };
@@ -103,12 +99,6 @@ pub(crate) fn comma_escaped(path: &Path) -> OsString {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let bytes = path.as_os_str().as_bytes();
     OsString::from_vec(bytes.split(|&byte| byte == b',').collect::<Vec<_>>().join(&b",,"[..]))
-}
-
-fn mips_folder() -> Option<PathBuf> {
-    let named = env::var_os(MIPS_FOLDER).map(PathBuf::from);
-    let folder = named.unwrap_or_else(|| workspace_dir().join("../shared/vm/mips-be"));
-    folder.is_dir().then_some(folder)
 }
 
 fn program(name: &str) -> Option<PathBuf> {

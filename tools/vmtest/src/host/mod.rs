@@ -1,6 +1,5 @@
 //! The host's side: starts the machine and judges what it reports.
 
-mod artifacts;
 mod compare;
 mod error;
 mod machine;
@@ -8,7 +7,6 @@ mod modules;
 mod report;
 mod vm;
 
-pub use artifacts::{peer, peers_dir, skip, workspace_dir};
 pub use compare::{Rules, differences, expected};
 pub use error::Error;
 pub use report::{Report, StepReport};

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Environment variable: folder with what `cargo xtask tools` makes; default `target/peers` of the workspace.
 const PEERS: &str = "FLASHWRIGHT_PEERS";
+/// Environment variable: folder with the kernel of the big-endian MIPS machine.
+const MIPS_FOLDER: &str = "FLASHWRIGHT_VM_MIPS";
 
 /// Root of the workspace.
 ///
@@ -47,8 +49,19 @@ pub fn peer(name: &str) -> Option<PathBuf> {
     found
 }
 
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+/// Program `name` in `bin/` of [`peers_dir`], or else on the `PATH`.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(peers_dir().join("bin")).chain(env::split_paths(&path));
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())
+}
+
+/// Folder with the kernel of the big-endian MIPS machine: the environment variable `FLASHWRIGHT_VM_MIPS`, or else
+/// `../shared/vm/mips-be` beside the workspace. `None` when there is no such folder.
+#[must_use]
+pub fn mips_folder() -> Option<PathBuf> {
+    let named = env::var_os(MIPS_FOLDER).map(PathBuf::from);
+    let folder = named.unwrap_or_else(|| workspace_dir().join("../shared/vm/mips-be"));
+    folder.is_dir().then_some(folder)
 }

@@ -1,0 +1,38 @@
+//! Every command a developer of flashwright needs: `cargo xtask test` and its friends.
+
+mod process;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Every command a developer of flashwright needs")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything: formatting, lints, docs, licences, unit and property tests, outside tools, real kernels
+    Test(test::Options),
+    /// Install and list what the tests need from outside: the peers' tools, emulators, kernels, guest programs
+    Tools(tools::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Tools(options) => tools::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
