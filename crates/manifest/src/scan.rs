@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flashwright_tree::{
-    Content, Device, HostFile, Identity, Metadata, Node, NodeId, NodeKind, Source, Timestamp, Xattrs,
+    Content, Device, HostFile, Identity, Metadata, Node, NodeId, NodeKind, Source, Timestamp, Tree, Xattrs,
     display_path, join_path,
 };
 use rustix::fs::{self, Access, AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
@@ -111,6 +111,8 @@ struct Pending {
     host: PathBuf,
     path: Vec<u8>,
     id: NodeId,
+    /// Whether `host` may be a symlink: only where the scan starts.
+    follow: bool,
 }
 
 #[derive(Debug)]
@@ -146,11 +148,12 @@ impl Scan<'_, '_> {
             None => {
                 let metadata = self.metadata(&entry, b"")?;
                 self.warn_of_closed_root(&metadata, &entry.host);
-                self.builder.replace_metadata(flashwright_tree::Tree::ROOT, metadata, self.origin);
+                self.builder.replace_metadata(Tree::ROOT, metadata, self.origin);
                 self.pending.push(Pending {
                     host: entry.host,
                     path: Vec::new(),
-                    id: flashwright_tree::Tree::ROOT,
+                    id: Tree::ROOT,
+                    follow: true,
                 });
                 Ok(())
             }
@@ -173,8 +176,10 @@ impl Scan<'_, '_> {
     fn directory(&mut self, pending: &Pending) -> Result<(), Error> {
         let error = |doing: &str, e| Error::io(doing, &pending.host, e);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = if pending.follow { flags } else { flags | OFlags::NOFOLLOW };
         let fd = fs::open(&pending.host, flags, Mode::empty()).map_err(|e| error("open directory", e))?;
-        let names = read_names(&fd).map_err(|e| error("read directory", e))?;
+        let (names, dir) = read_names(fd).map_err(|e| error("read directory", e))?;
+        let fd = dir.fd().map_err(|e| error("read directory", e))?;
         for name in &names {
             let path = join_path(&pending.path, name.as_bytes());
             if self.builder.chain.excludes(&path) {
@@ -182,9 +187,9 @@ impl Scan<'_, '_> {
             }
             let host = pending.host.join(OsStr::from_bytes(name.as_bytes()));
             let stat =
-                fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("read", &host, e))?;
+                fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("read", &host, e))?;
             let spot = Spot { directory: pending.id, directory_path: &pending.path, name: name.as_bytes() };
-            self.entry(spot, Entry { directory: fd.as_fd(), name, host, stat: &stat })?;
+            self.entry(spot, Entry { directory: fd, name, host, stat: &stat })?;
         }
         Ok(())
     }
@@ -210,7 +215,8 @@ impl Scan<'_, '_> {
             self.builder.inodes.insert(inode, id);
         }
         if is_directory && !elsewhere {
-            self.pending.push(Pending { host: entry.host, path, id });
+            let follow = entry.directory.as_raw_fd() == fs::CWD.as_raw_fd();
+            self.pending.push(Pending { host: entry.host, path, id, follow });
         }
         Ok(())
     }
@@ -326,8 +332,11 @@ pub(crate) fn host_content(host: &Path) -> Result<(Content, Stat), Error> {
 fn content_of(entry: &Entry<'_>) -> Result<Content, Error> {
     let stat = entry.stat;
     let len = u64::try_from(stat.st_size).unwrap_or(0);
-    let readable = fs::accessat(entry.directory, entry.name, Access::READ_OK, AtFlags::EACCESS);
-    readable.map_err(|e| Error::io("read", &entry.host, e))?;
+    // Who may read is only asked where not everybody may.
+    if stat.st_mode & 0o444 != 0o444 {
+        let readable = fs::accessat(entry.directory, entry.name, Access::READ_OK, AtFlags::EACCESS);
+        readable.map_err(|e| Error::io("read", &entry.host, e))?;
+    }
     let identity = Identity {
         device: stat.st_dev,
         inode: stat.st_ino,
@@ -374,16 +383,17 @@ fn seek(fd: &OwnedFd, to: SeekFrom) -> Result<Option<u64>, Errno> {
     }
 }
 
-fn read_names(fd: &OwnedFd) -> Result<Vec<CString>, Errno> {
+fn read_names(fd: OwnedFd) -> Result<(Vec<CString>, Dir), Errno> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(fd)? {
+    let mut dir = Dir::new(fd)?;
+    while let Some(entry) = dir.read() {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             names.push(entry.file_name().to_owned());
         }
     }
     names.sort_unstable();
-    Ok(names)
+    Ok((names, dir))
 }
 
 fn c_string(bytes: &[u8]) -> Result<CString, std::io::Error> {
