@@ -279,3 +279,14 @@ fn outputs_keep_their_own_keys_for_the_format() {
         "Invalid (exit 4): image.toml:6:14: block-size 131072 is odd\n  help: take another"
     );
 }
+
+#[test]
+fn the_examples_of_the_guide_are_right() {
+    let guide = include_str!("../../../../docs/IMAGE_TOML.md");
+    let examples: Vec<_> =
+        guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        parse_toml(example).unwrap_or_else(|e| panic!("{e:?} in\n{example}"));
+    }
+}
