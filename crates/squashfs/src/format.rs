@@ -498,7 +498,7 @@ pub struct XattrId {
     pub xattr: U64,
     /// Number of xattrs in the set.
     pub count: U32,
-    /// Bytes of the set: what `listxattr` of the kernel returns at most.
+    /// Bytes of the set: names in full, each with a NUL, and values. The kernel does not use it.
     pub size: U32,
 }
 

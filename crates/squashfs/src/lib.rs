@@ -3,6 +3,7 @@
 mod error;
 pub mod format;
 mod options;
+pub mod reader;
 mod writer;
 
 pub use error::WriteError;
