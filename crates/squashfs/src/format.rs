@@ -10,7 +10,7 @@
 //!       padding, not counted in bytes_used
 //! ```
 //!
-//! A *metadata block* is a 2-byte [`MetadataHeader`] and up to 8192 bytes before compression. A position inside a
+//! A *metadata block* is a 2-byte header and up to 8192 bytes before compression. A position inside a
 //! metadata table is a [`MetadataRef`]: where the block starts, and a byte within the unpacked block.
 //!
 //! Source of all facts: the Linux kernel's `fs/squashfs/squashfs_fs.h` and its readers.

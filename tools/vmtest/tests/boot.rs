@@ -127,3 +127,16 @@ fn the_kernel_sees_what_is_there(mut vm: Vm) {
     let found = vmtest::differences(&expected, &report.step(visits[0].walk).nodes, &Rules::squashfs());
     assert_eq!(found.len(), 2, "{found:?}");
 }
+
+#[test]
+fn a_machine_that_hangs_or_dies_is_an_error() {
+    let Some(mut slow) = Vm::amd64() else { return };
+    slow.timeout(Duration::from_secs(1));
+    assert!(matches!(slow.run(), Err(vmtest::Error::Timeout { .. })));
+
+    let Some(mut dead) = Vm::amd64() else { return };
+    dead.kernel_arguments("rdinit=/nothing");
+    let error = dead.run().unwrap_err();
+    assert!(matches!(error, vmtest::Error::Incomplete { steps: 0, .. }), "{error}");
+    assert!(error.to_string().contains("Kernel panic"), "the console must be shown: {error}");
+}
