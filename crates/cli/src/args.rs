@@ -1,0 +1,277 @@
+//! The command line: every flag once. Help, man pages and completions are made from this.
+
+mod cpio;
+mod run;
+mod source;
+mod squashfs;
+mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use cpio::CpioFlags;
+pub(crate) use run::RunFlags;
+pub(crate) use source::PolicyFlags;
+pub(crate) use squashfs::SquashfsFlags;
+pub(crate) use values::{Size, Wrong};
+
+use crate::exit;
+
+/// Builds flash images from one declarative tree, and lists and checks them
+///
+/// Nothing needs root, fakeroot or a copy of the tree. The same input gives the same bytes: whatever the number of
+/// threads, the order of directories, umask, locale or time zone. The clock is never asked.
+#[derive(Debug, Parser)]
+#[command(name = "flashwright", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = FIRST_STEPS, after_long_help = after_long_help(FIRST_STEPS))]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+Examples:
+  flashwright build image.toml                            every image that image.toml describes
+  flashwright pack squashfs rootfs/ -o root.squashfs      one image of a directory
+  flashwright list -l root.squashfs                       what is in it
+  flashwright help pack squashfs                          all about one command";
+
+fn after_long_help(examples: &str) -> String {
+    format!("{examples}\n\n{}", exit::HELP)
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Build(BuildArgs),
+    Pack(Box<PackArgs>),
+    List(ListArgs),
+    Check(CheckArgs),
+    Info(InfoArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+}
+
+impl Command {
+    /// Whether the result, and an error, are wanted as JSON.
+    pub(crate) const fn json(&self) -> bool {
+        match self {
+            Command::Build(args) => args.run.json,
+            Command::Pack(args) => args.format.common().run.json,
+            Command::List(args) => args.image.json,
+            Command::Check(args) => args.image.json,
+            Command::Info(args) => args.image.json,
+            Command::Completions(_) | Command::Man(_) => false,
+        }
+    }
+}
+
+/// Write the images that an image.toml describes
+///
+/// The tree is made once, and every [[output]] is written from it. The images appear together, at the end: when one
+/// fails, none is replaced.
+#[derive(Debug, Args)]
+#[command(after_long_help = after_long_help("\
+Examples:
+  flashwright build image.toml                    into the current directory
+  flashwright build image.toml --out build/       into build/, which is made when it is missing
+  flashwright build image.toml --only rootfs      just one of the outputs
+  SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) flashwright build image.toml --json
+                                                  for a release: times from the commit, SHA-256 in the result
+
+docs/IMAGE_TOML.md describes the file. The keys of an [[output]] are the flags of `flashwright pack FORMAT`."))]
+pub(crate) struct BuildArgs {
+    /// The description of the tree and the images
+    #[arg(value_name = "IMAGE.TOML")]
+    pub(crate) image: PathBuf,
+    /// Directory that the images go to; made when it is missing
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) out: PathBuf,
+    /// Write only the output of that name; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    #[command(flatten)]
+    pub(crate) run: RunFlags,
+}
+
+/// Write one image straight from sources
+#[derive(Debug, Args)]
+#[command(after_long_help = after_long_help("\
+Examples:
+  flashwright pack squashfs rootfs/ -o root.squashfs
+  flashwright pack cpio initramfs/ -o initramfs.cpio"))]
+pub(crate) struct PackArgs {
+    #[command(subcommand)]
+    pub(crate) format: PackFormat,
+}
+
+/// The formats that can be packed. A format joins with a variant here and a row in `crate::formats`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PackFormat {
+    Squashfs(PackSquashfs),
+    Cpio(PackCpio),
+}
+
+impl PackFormat {
+    /// What all formats have.
+    pub(crate) const fn common(&self) -> &PackCommon {
+        match self {
+            PackFormat::Squashfs(args) => &args.common,
+            PackFormat::Cpio(args) => &args.common,
+        }
+    }
+}
+
+/// Write a SquashFS 4.0 image, the compressed read-only file system of Linux
+#[derive(Debug, Args)]
+#[command(after_long_help = after_long_help("\
+Examples:
+  flashwright pack squashfs rootfs/ -o root.squashfs
+                                      smallest that is quick to make: xz, 128K blocks
+  flashwright pack squashfs rootfs/ -o root.squashfs -c zstd:19 -b 256K --max-size 14M
+                                      fails with exit code 3 when it is larger than the partition
+  flashwright pack squashfs rootfs/ pseudo:devices.txt -o root.squashfs --all-root
+                                      devices from a pseudo file, everything owned by root
+  flashwright pack squashfs image.toml -o root.squashfs --effort max --block-size 1M
+                                      smallest of all: for a release"))]
+pub(crate) struct PackSquashfs {
+    #[command(flatten)]
+    pub(crate) common: PackCommon,
+    #[command(flatten)]
+    pub(crate) flags: SquashfsFlags,
+}
+
+/// Write an initramfs: a cpio archive in the format \"newc\"
+#[derive(Debug, Args)]
+#[command(after_long_help = after_long_help("\
+Examples:
+  flashwright pack cpio initramfs/ -o initramfs.cpio --all-root
+  zstd -19 initramfs.cpio             compressed; Linux also takes gzip, xz, lz4 and lzo"))]
+pub(crate) struct PackCpio {
+    #[command(flatten)]
+    pub(crate) common: PackCommon,
+    #[command(flatten)]
+    pub(crate) flags: CpioFlags,
+}
+
+/// Sources, output, and what is done to what the sources bring.
+#[derive(Debug, Args)]
+pub(crate) struct PackCommon {
+    /// What goes in, later ones over earlier ones: a directory, an image.toml, pseudo:FILE, liminix:FILE or paths:FILE
+    #[arg(
+        value_name = "SOURCE",
+        required = true,
+        long_help = "\
+What goes in, later ones over earlier ones:
+
+  DIR           a directory of the host: with its owners, modes, times, hard links, xattrs and holes
+  FILE.toml     the tree of an image.toml; its outputs do not matter here
+  pseudo:FILE   definitions as in mksquashfs's pseudo files (d m b c s i f l h L x R)
+  liminix:FILE  the JSON tree that Liminix writes (filesystem.contents)
+  paths:FILE    a list of host paths that are carried in at the same path, one a line
+
+A directory with a colon in its name is written ./a:b."
+    )]
+    pub(crate) sources: Vec<OsString>,
+    /// The image; an older one is replaced when the new one is whole
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) policy: PolicyFlags,
+    #[command(flatten)]
+    pub(crate) run: RunFlags,
+}
+
+/// An image to be read.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArg {
+    /// The image; its format is recognised by its content
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+    /// Print the result as one JSON object on standard output, and an error as one on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// List what is in an image
+///
+/// One path a line, in byte order, safe to print: control characters and bytes that are not UTF-8 appear as \n, \t or
+/// \xNN, and a backslash as \\.
+#[derive(Debug, Args)]
+#[command(after_long_help = after_long_help("\
+Examples:
+  flashwright list root.squashfs
+  flashwright list -l root.squashfs | sort -k3 -n      largest files last
+  flashwright list --json root.squashfs | jq '.nodes[] | select(.mode | startswith(\"4\")) | .path'
+                                                       setuid programs"))]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) image: ImageArg,
+    /// With mode, owner, size or device number, time (UTC) and target, as tar tv
+    #[arg(short, long)]
+    pub(crate) long: bool,
+}
+
+/// Check a whole image: every structure and every byte of data
+///
+/// Exit code 5 and one line a finding when something is wrong.
+#[derive(Debug, Args)]
+#[command(after_long_help = after_long_help("\
+Examples:
+  flashwright check root.squashfs && scp root.squashfs router:/tmp"))]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) image: ImageArg,
+    /// Say nothing but what is wrong
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Show what an image is: format, compressor, sizes, times
+#[derive(Debug, Args)]
+#[command(after_long_help = after_long_help("\
+Examples:
+  flashwright info root.squashfs
+  flashwright info --json root.squashfs | jq .block_size"))]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    pub(crate) image: ImageArg,
+}
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  flashwright completions bash > ~/.local/share/bash-completion/completions/flashwright
+  flashwright completions zsh > ~/.zfunc/_flashwright
+  flashwright completions fish > ~/.config/fish/completions/flashwright.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Write the man pages, made from the same text as the help
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  flashwright man | man -l -              the main page, to read at once
+  flashwright man /usr/local/share/man/man1")]
+pub(crate) struct ManArgs {
+    /// Directory for one page a command; without it the main page goes to standard output
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+}

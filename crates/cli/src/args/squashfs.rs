@@ -1,0 +1,314 @@
+//! SquashFS: flags of `pack squashfs`, which are the keys of an output in `image.toml`.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use flashwright_squashfs::{self as squashfs, BCJ_NAMES, Bcj, BcjPolicy, Method};
+use serde::Deserialize;
+
+use super::values::{Size, Wrong, from_text};
+use crate::compression::{self, Choice};
+use crate::suggest::closest;
+
+const IMAGE: &str = "SquashFS";
+
+/// What the image shall be like. Every field is a flag and a key.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct SquashfsFlags {
+    /// Compressor and level; default: xz
+    #[arg(short, long, value_name = "NAME[:LEVEL]", help_heading = IMAGE,
+        long_help = format!("Compressor and level; default: xz\n\n{}\n\nWithout a level, --effort chooses it.", compression::help()))]
+    #[serde(deserialize_with = "from_text")]
+    compression: Option<Choice>,
+    /// Bytes that are compressed as one, 4K to 1M; default: 128K. Larger is smaller on flash, and reads more at a time
+    #[arg(short, long, value_name = "SIZE", help_heading = IMAGE)]
+    #[serde(deserialize_with = "from_text")]
+    block_size: Option<BlockSize>,
+    /// Time against size; default: default
+    #[arg(short, long, help_heading = IMAGE)]
+    effort: Option<Effort>,
+    /// Branch filters that xz tries on machine code: all, none, or some of x86, arm, armthumb, arm64, powerpc, sparc,
+    /// riscv. Default: none, with --effort max all. The device's kernel needs the decoder of each (CONFIG_XZ_DEC_…)
+    #[arg(long, value_name = "LIST", help_heading = IMAGE)]
+    #[serde(deserialize_with = "from_text")]
+    bcj: Option<BcjChoice>,
+    /// What is packed into blocks that files share; default: tails
+    #[arg(long, help_heading = IMAGE)]
+    fragments: Option<Fragments>,
+    /// Store equal data as often as it comes
+    #[arg(long, help_heading = IMAGE)]
+    no_duplicates: bool,
+    /// Leave out the table that NFS servers and file handles need
+    #[arg(long, help_heading = IMAGE)]
+    no_export_table: bool,
+    /// Parts that are stored without compressing, separated by commas
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', help_heading = IMAGE)]
+    store: Vec<Part>,
+    /// Make the length a multiple of this; default: 4K, which loop devices need. 1 for no padding
+    #[arg(long, value_name = "SIZE", help_heading = IMAGE)]
+    #[serde(deserialize_with = "from_text")]
+    pad_to: Option<Size>,
+    /// What to pad with: 0x00, or 0xff, which flash need not program. Default: 0x00
+    #[arg(long, value_name = "BYTE", help_heading = IMAGE)]
+    #[serde(deserialize_with = "from_text")]
+    pad_byte: Option<PadByte>,
+    /// Creation time of the image, in seconds since 1970; default: SOURCE_DATE_EPOCH, or else the newest time in it
+    #[arg(long, value_name = "SECONDS", help_heading = IMAGE)]
+    mkfs_time: Option<u32>,
+    /// Fail with exit code 3 when the image is larger: the size of its partition
+    #[arg(long, value_name = "SIZE", help_heading = IMAGE)]
+    #[serde(deserialize_with = "from_text")]
+    pub(crate) max_size: Option<Size>,
+}
+
+/// How much time to spend on size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Effort {
+    /// For the edit-and-try loop: lower levels
+    Fast,
+    /// Small and fast
+    Default,
+    /// For a release: like files packed together, highest levels, the best xz settings of each block
+    Max,
+}
+
+/// Which data goes into shared blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Fragments {
+    /// None: every file starts a block
+    Never,
+    /// Files shorter than a block
+    SmallFiles,
+    /// Those, and the end of every other file: smallest
+    Tails,
+}
+
+/// A part of the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Part {
+    /// Every part
+    All,
+    /// Inodes and directories
+    Inodes,
+    /// Blocks of files
+    Data,
+    /// Blocks that files share
+    Fragments,
+    /// Extended attributes
+    Xattrs,
+    /// Owners
+    Ids,
+}
+
+/// A power of two from 4 KiB to 1 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct BlockSize(u32);
+
+impl FromStr for BlockSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Size(bytes) = text.parse()?;
+        let (smallest, largest) = squashfs::format::BLOCK_SIZE_RANGE;
+        let size = u32::try_from(bytes).ok().filter(|size| (smallest..=largest).contains(size));
+        match size {
+            Some(size) if size.is_power_of_two() => Ok(BlockSize(size)),
+            Some(size) => {
+                let above = size.next_power_of_two() >> 10;
+                Err(format!(
+                    "a block has a power of two of bytes; next to it are {}K and {above}K",
+                    above / 2
+                ))
+            }
+            None if bytes > 0 && bytes <= 1024 => Err(format!(
+                "a block has 4K to 1M (1048576 bytes); {bytes} are bytes: did you mean {bytes}K?"
+            )),
+            None => Err("a block has 4K (4096 bytes) to 1M (1048576 bytes), a power of two".into()),
+        }
+    }
+}
+
+/// Zeros or erased flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PadByte(u8);
+
+impl FromStr for PadByte {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "0" | "0x0" | "0x00" | "00" => Ok(PadByte(0)),
+            "255" | "0xff" | "ff" => Ok(PadByte(0xff)),
+            _ => Err("0x00 or 0xff".into()),
+        }
+    }
+}
+
+/// Branch filters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct BcjChoice(BcjPolicy);
+
+impl FromStr for BcjChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(BcjChoice(BcjPolicy::all())),
+            "none" | "off" => Ok(BcjChoice(BcjPolicy::Off)),
+            list => {
+                let filters: BTreeSet<Bcj> = list.split(',').map(filter).collect::<Result<_, _>>()?;
+                Ok(BcjChoice(BcjPolicy::Only(filters)))
+            }
+        }
+    }
+}
+
+fn filter(name: &str) -> Result<Bcj, String> {
+    if let Some((filter, ..)) = BCJ_NAMES.iter().find(|(_, known, _)| *known == name.trim()) {
+        return Ok(*filter);
+    }
+    let names = BCJ_NAMES.map(|(_, name, _)| name);
+    Err(match closest(name, names) {
+        Some(meant) => format!("no such filter; did you mean {meant}?"),
+        None => format!("no such filter {name:?}; there are all, none, {}", names.join(", ")),
+    })
+}
+
+impl SquashfsFlags {
+    /// The options for the writer. `epoch` is SOURCE_DATE_EPOCH.
+    ///
+    /// # Errors
+    /// [`Wrong`] for flags that contradict each other.
+    pub(crate) fn options(&self, epoch: Option<i64>) -> Result<squashfs::Options, Wrong> {
+        let mut options = squashfs::Options::default();
+        if let Some(choice) = self.compression {
+            options.method = choice.method();
+        }
+        if let Some(BcjChoice(policy)) = &self.bcj {
+            let Method::Xz { bcj, .. } = &mut options.method else {
+                let message =
+                    format!("bcj filters work with xz, not with {}", options.method.compression().name());
+                return Err(Wrong {
+                    key: "bcj",
+                    message,
+                    help: "drop bcj, or take the compressor xz".into(),
+                });
+            };
+            *bcj = policy.clone();
+        }
+        if let Some(BlockSize(size)) = self.block_size {
+            options.block_size = size;
+        }
+        options.effort = self.effort.map_or(options.effort, Effort::into_library);
+        options.fragments = self.fragments.map_or(options.fragments, Fragments::into_library);
+        options.duplicates = !self.no_duplicates;
+        options.export_table = !self.no_export_table;
+        options.store = self.stored();
+        if let Some(Size(alignment)) = self.pad_to {
+            options.padding.alignment = alignment;
+        }
+        if let Some(PadByte(byte)) = self.pad_byte {
+            options.padding.byte = byte;
+        }
+        options.mkfs_time =
+            self.mkfs_time.map_or_else(|| epoch.map(mkfs_time).transpose(), |time| Ok(Some(time)))?;
+        options.validate().map_err(|error| {
+            let help = "flashwright help pack squashfs tells what there is".into();
+            Wrong { key: "pad-to", message: error.to_string(), help }
+        })?;
+        Ok(options)
+    }
+
+    fn stored(&self) -> squashfs::Store {
+        let has = |part| self.store.contains(&Part::All) || self.store.contains(&part);
+        squashfs::Store {
+            inodes: has(Part::Inodes),
+            data: has(Part::Data),
+            fragments: has(Part::Fragments),
+            xattrs: has(Part::Xattrs),
+            ids: has(Part::Ids),
+        }
+    }
+}
+
+fn mkfs_time(epoch: i64) -> Result<u32, Wrong> {
+    u32::try_from(epoch).map_err(|_| Wrong {
+        key: "mkfs-time",
+        message: format!(
+            "SOURCE_DATE_EPOCH {epoch} is not within 0 to {}, the times of SquashFS (until 2106)",
+            u32::MAX
+        ),
+        help: "give an earlier one".into(),
+    })
+}
+
+impl Effort {
+    const fn into_library(self) -> squashfs::Effort {
+        match self {
+            Effort::Fast => squashfs::Effort::Fast,
+            Effort::Default => squashfs::Effort::Default,
+            Effort::Max => squashfs::Effort::Max,
+        }
+    }
+}
+
+impl Fragments {
+    const fn into_library(self) -> squashfs::Fragments {
+        match self {
+            Fragments::Never => squashfs::Fragments::Never,
+            Fragments::SmallFiles => squashfs::Fragments::SmallFiles,
+            Fragments::Tails => squashfs::Fragments::Tails,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_sizes_teach() {
+        assert_eq!("128K".parse(), Ok(BlockSize(131_072)));
+        assert_eq!("0x1000".parse(), Ok(BlockSize(4096)));
+        let cases = [
+            ("100K", "64K and 128K"),
+            ("128", "did you mean 128K?"),
+            ("2M", "4K (4096 bytes) to 1M"),
+            ("0", "4K (4096 bytes) to 1M"),
+            ("128KB", "write K or KiB"),
+        ];
+        for (text, part) in cases {
+            let message = text.parse::<BlockSize>().unwrap_err();
+            assert!(message.contains(part), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn filters_are_named() {
+        let arm = BcjPolicy::Only(BTreeSet::from([Bcj::Arm, Bcj::ArmThumb]));
+        assert_eq!("arm,armthumb".parse(), Ok(BcjChoice(arm)));
+        assert_eq!("none".parse(), Ok(BcjChoice(BcjPolicy::Off)));
+        assert!("x68".parse::<BcjChoice>().unwrap_err().contains("did you mean x86?"));
+        assert!("mips".parse::<BcjChoice>().unwrap_err().contains("there are all, none, x86"));
+    }
+
+    #[test]
+    fn contradictions_are_found() {
+        let flags = SquashfsFlags {
+            compression: Some("zstd".parse().unwrap()),
+            bcj: Some("all".parse().unwrap()),
+            ..SquashfsFlags::default()
+        };
+        assert_eq!(flags.options(None).unwrap_err().key, "bcj");
+        let flags = SquashfsFlags::default();
+        assert_eq!(flags.options(Some(5)).unwrap().mkfs_time, Some(5));
+        assert_eq!(flags.options(Some(1 << 32)).unwrap_err().key, "mkfs-time");
+        let flags = SquashfsFlags { pad_to: Some(Size(0)), ..SquashfsFlags::default() };
+        assert_eq!(flags.options(None).unwrap_err().key, "pad-to");
+    }
+}

@@ -1,0 +1,48 @@
+//! `check`: everything that is wrong with an image.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use crate::args::CheckArgs;
+use crate::command::build::print_json;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::formats::{Findings, Image};
+
+pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let path = &args.image.image;
+    let image = Image::open(path)?;
+    let findings = (image.format.check)(&image)?;
+    let count = findings.more.saturating_add(findings.list.len() as u64);
+    if args.image.json {
+        let list: Vec<&Value> = findings.list.iter().map(|finding| &finding.json).collect();
+        let format = image.format.name;
+        print_json(&json!({ "format": format, "sound": count == 0, "count": count, "findings": list }))?;
+    } else if count > 0 {
+        print(&findings)?;
+    } else if !args.quiet {
+        print_line(&format!("{}: {}: sound", path.display(), image.format.name))?;
+    }
+    match count {
+        0 => Ok(()),
+        1 => Err(failed(format!("{}: 1 finding", path.display()))),
+        count => Err(failed(format!("{}: {count} findings", path.display()))),
+    }
+}
+
+fn failed(message: String) -> Failure {
+    Failure::new(Exit::Verification, message).help("make or copy the image again")
+}
+
+fn print(findings: &Findings) -> Result<(), Failure> {
+    findings.list.iter().try_for_each(|finding| print_line(&finding.line))?;
+    if findings.more > 0 {
+        return print_line(&format!("and {} more", findings.more));
+    }
+    Ok(())
+}
+
+fn print_line(line: &str) -> Result<(), Failure> {
+    writeln!(io::stdout(), "{line}").map_err(|error| Failure::stdout(&error))
+}

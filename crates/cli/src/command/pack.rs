@@ -1,0 +1,81 @@
+//! `pack`: one image straight from sources.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use flashwright_manifest::{Loaded, SourceKind, SourceSpec};
+
+use crate::args::{PackCommon, PackFormat, Size, Wrong};
+use crate::command::build::{Plan, load_options, write_all};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::formats::Job;
+use crate::output::Target;
+
+pub(crate) fn run(format: &PackFormat) -> Result<(), Failure> {
+    let common = format.common();
+    let epoch = common.run.source_date_epoch()?;
+    let usage = |wrong: Wrong| {
+        Failure::new(Exit::Usage, format!("--{}: {}", wrong.key, wrong.message)).help(wrong.help)
+    };
+    let (job, max_size) = match format {
+        PackFormat::Squashfs(args) => {
+            (Job::Squashfs(args.flags.options(epoch).map_err(usage)?), args.flags.max_size)
+        }
+        PackFormat::Cpio(args) => (Job::Cpio(args.flags.options().map_err(usage)?), args.flags.max_size),
+    };
+    let target = Target::new(output(common)?)?;
+    let sources = sources(common)?;
+    sources.iter().try_for_each(|source| target.refuse_over(&source.path))?;
+
+    let console = Console::new(&common.run);
+    let Loaded { tree, notes, .. } =
+        flashwright_manifest::build(&sources, &common.policy.policy(), &load_options(&common.run, epoch))?;
+    console.notes(&notes);
+    let directories = sources.iter().filter(|source| source.kind == SourceKind::Directory);
+    directories.into_iter().try_for_each(|source| target.refuse_inside(&source.path, &source.at, &tree))?;
+    let plan = Plan { name: None, target, job, max_size: max_size.map(|Size(bytes)| bytes) };
+    write_all(&tree, vec![plan], &notes, &common.run)
+}
+
+/// The output, or what is wrong when there is none.
+fn output(common: &PackCommon) -> Result<&Path, Failure> {
+    if let Some(output) = &common.output {
+        return Ok(output);
+    }
+    let failure = Failure::new(Exit::Usage, "no output: -o FILE is missing");
+    Err(match common.sources.last().filter(|last| common.sources.len() > 1 && looks_like_output(last)) {
+        Some(last) => {
+            failure.help(format!("every other argument is a source; did you mean -o {}?", last.display()))
+        }
+        None => failure.help("for example: -o root.squashfs"),
+    })
+}
+
+fn looks_like_output(argument: &OsStr) -> bool {
+    let path = Path::new(argument);
+    let extensions = ["squashfs", "sqfs", "sqsh", "img", "bin", "cpio"];
+    let known =
+        path.extension().is_some_and(|e| extensions.iter().any(|known| e.eq_ignore_ascii_case(known)));
+    known || !path.exists()
+}
+
+fn sources(common: &PackCommon) -> Result<Vec<SourceSpec>, Failure> {
+    common.sources.iter().map(|argument| source(argument)).collect()
+}
+
+/// One source. A file where a directory is expected is the commonest slip.
+fn source(argument: &OsStr) -> Result<SourceSpec, Failure> {
+    let spec = SourceSpec::parse(argument)?;
+    if spec.kind == SourceKind::Directory && spec.path.is_file() {
+        let path: &PathBuf = &spec.path;
+        let message = format!("the source {} is a file, not a directory", path.display());
+        let shown = path.display();
+        let help = format!(
+            "say what it is: pseudo:{shown}, liminix:{shown} or paths:{shown}; an image.toml ends in .toml"
+        );
+        return Err(Failure::new(Exit::Usage, message).help(help));
+    }
+    Ok(spec)
+}

@@ -1,0 +1,190 @@
+//! The formats: one row each for writing and for reading. Another format joins here and in
+//! [`crate::args::PackFormat`].
+
+mod cpio;
+mod squashfs;
+
+use std::fs::File;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::Path;
+
+use flashwright_manifest::Output;
+use flashwright_tree::{ContentError, Tree};
+use serde_json::Value;
+
+use crate::args::{CpioFlags, Size, SquashfsFlags, Wrong};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::Written;
+
+/// Called with bytes done and bytes in all.
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// An image that is to be written: a format with its options.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Squashfs(flashwright_squashfs::Options),
+    Cpio(flashwright_cpio::Options),
+}
+
+/// Formats that can be written, by their names in `image.toml`.
+const WRITABLE: [&str; 2] = ["squashfs", "cpio"];
+
+impl Job {
+    /// What an output of `image.toml` asks for, and the most it may take. `epoch` is SOURCE_DATE_EPOCH.
+    ///
+    /// # Errors
+    /// [`Exit::Invalid`], at the key that is wrong.
+    pub(crate) fn of_output(output: &Output, epoch: Option<i64>) -> Result<(Self, Option<u64>), Failure> {
+        let wrong = |wrong: Wrong| Failure::from(output.error(wrong.key, wrong.message, wrong.help));
+        match output.format.as_str() {
+            "squashfs" => {
+                let flags: SquashfsFlags = output.settings()?;
+                let max_size = flags.max_size.map(|Size(bytes)| bytes);
+                Ok((Job::Squashfs(flags.options(epoch).map_err(wrong)?), max_size))
+            }
+            "cpio" => {
+                let flags: CpioFlags = output.settings()?;
+                let max_size = flags.max_size.map(|Size(bytes)| bytes);
+                Ok((Job::Cpio(flags.options().map_err(wrong)?), max_size))
+            }
+            _ => Err(output.unknown_format(&WRITABLE).into()),
+        }
+    }
+
+    /// The format's name.
+    pub(crate) const fn format(&self) -> &'static str {
+        match self {
+            Job::Squashfs(_) => "squashfs",
+            Job::Cpio(_) => "cpio",
+        }
+    }
+
+    /// Writes `tree` into the empty file `output`, called `shown` in messages.
+    ///
+    /// # Errors
+    /// [`Exit::Invalid`] for what the format cannot hold, [`Exit::Io`] when a file cannot be read or written.
+    pub(crate) fn write(
+        &self,
+        tree: &Tree,
+        threads: NonZeroUsize,
+        (output, shown): (&mut File, &Path),
+        progress: Progress<'_>,
+    ) -> Result<Written, Failure> {
+        match self {
+            Job::Squashfs(options) => squashfs::write(tree, options, threads, (output, shown), progress),
+            Job::Cpio(options) => cpio::write(tree, options, (output, shown), progress),
+        }
+    }
+}
+
+/// The failure to read file data for the image path `path`.
+fn content_failure(message: String, error: &ContentError) -> Failure {
+    let failure = Failure::new(Exit::Io, message);
+    match error {
+        ContentError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+            failure.help("make it readable for the user who builds, or leave it out with --exclude")
+        }
+        _ => failure,
+    }
+}
+
+/// A format that can be read.
+#[derive(Debug)]
+pub(crate) struct Readable {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Whether the first bytes of an image are of this format.
+    detect: fn(&[u8]) -> bool,
+    /// The tree in it; file data stays in the image until it is read.
+    pub(crate) read: fn(&Image) -> Result<Tree, Failure>,
+    /// Everything that is wrong with it.
+    pub(crate) check: fn(&Image) -> Result<Findings, Failure>,
+    /// What it is.
+    pub(crate) info: fn(&Image) -> Result<Facts, Failure>,
+}
+
+/// Names and values, in the order to be shown.
+pub(crate) type Facts = Vec<(&'static str, Value)>;
+
+/// What is wrong with an image: nothing when it is sound.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) list: Vec<Finding>,
+    /// Findings beyond those in the list.
+    pub(crate) more: u64,
+}
+
+/// One thing that is wrong.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    /// For people.
+    pub(crate) line: String,
+    /// For programs.
+    pub(crate) json: Value,
+}
+
+/// Formats that can be read, in the order in which they are tried.
+const READABLE: [Readable; 2] = [squashfs::READABLE, cpio::READABLE];
+
+/// Bytes that tell the formats apart.
+const HEAD: usize = 512;
+
+/// An open image of a known format.
+#[derive(Debug)]
+pub(crate) struct Image<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) file: File,
+    /// Length in bytes.
+    pub(crate) len: u64,
+    pub(crate) format: &'static Readable,
+}
+
+impl<'a> Image<'a> {
+    /// Opens an image and finds out what it is.
+    ///
+    /// # Errors
+    /// [`Exit::Io`]; [`Exit::Invalid`] when it is of no known format.
+    pub(crate) fn open(path: &'a Path) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::io("read", path, &error);
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            let failure =
+                Failure::new(Exit::Usage, format!("{} is a directory, not an image", path.display()));
+            return Err(
+                failure.help(format!("flashwright pack squashfs {} -o FILE makes one of it", path.display()))
+            );
+        }
+        let len = if metadata.file_type().is_block_device() {
+            io::Seek::seek(&mut &file, io::SeekFrom::End(0)).map_err(failed)?
+        } else {
+            metadata.len()
+        };
+        let mut head = [0; HEAD];
+        let known = usize::try_from(len).unwrap_or(HEAD).min(HEAD);
+        file.read_exact_at(&mut head[..known], 0).map_err(failed)?;
+        let format = READABLE.iter().find(|format| (format.detect)(&head[..known]));
+        let format = format.ok_or_else(|| unknown(path, &head[..known]))?;
+        Ok(Image { path, file, len, format })
+    }
+
+    /// A failure in this image: a line that names it, with the remedy.
+    fn damaged(&self, error: impl std::fmt::Display) -> Failure {
+        Failure::new(Exit::Invalid, format!("{}: {error}", self.path.display()))
+    }
+}
+
+fn unknown(path: &Path, head: &[u8]) -> Failure {
+    let names = READABLE.map(|format| format.name).join(", ");
+    if head.is_empty() {
+        return Failure::new(Exit::Invalid, format!("{} is empty, and no image", path.display()))
+            .help("write it again");
+    }
+    let start: Vec<String> = head.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let message =
+        format!("{} is no image of a known format: it starts with {}", path.display(), start.join(" "));
+    Failure::new(Exit::Invalid, message).help(format!("known formats: {names}"))
+}

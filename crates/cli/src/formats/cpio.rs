@@ -1,0 +1,121 @@
+//! cpio in the terms of this program.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use flashwright_cpio::{self as cpio, Error, Options};
+use flashwright_tree::Tree;
+use serde_json::json;
+
+use super::{Facts, Finding, Findings, Image, Progress, Readable, content_failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::{Detail, Written};
+
+/// Bytes that are collected before they are written.
+const BUFFER: usize = 1 << 20;
+
+pub(super) fn write(
+    tree: &Tree,
+    options: &Options,
+    (output, shown): (&mut File, &Path),
+    progress: Progress<'_>,
+) -> Result<Written, Failure> {
+    let failed = |error| failure(error, shown);
+    let plan = cpio::plan(tree, options).map_err(failed)?;
+    let total = plan.summary().archive_len;
+    let counting = Counting { inner: output, done: 0, total, progress };
+    let mut buffered = BufWriter::with_capacity(BUFFER, counting);
+    let summary = plan.write_to(&mut buffered).map_err(failed)?;
+    buffered.flush().map_err(|error| Failure::io("write", shown, &error))?;
+    Ok(Written { nodes: summary.nodes, bytes_in: summary.data_len, details: details(&summary) })
+}
+
+fn details(summary: &cpio::Summary) -> Vec<Detail> {
+    let xattrs = summary.dropped_xattrs;
+    vec![
+        Detail::new("entries", summary.entries, None),
+        Detail::new("truncated_times", summary.truncated_times, None),
+        Detail::new(
+            "dropped_xattrs",
+            xattrs,
+            (xattrs > 0).then(|| format!("{xattrs} extended attributes left out")),
+        ),
+    ]
+}
+
+fn failure(error: Error, shown: &Path) -> Failure {
+    let message = error.to_string();
+    match error {
+        Error::Content { error, .. } => content_failure(message, &error),
+        Error::Write(error) => Failure::io("write", shown, &error),
+        Error::BadPadding(_) => Failure::new(Exit::Usage, message),
+        Error::Read { .. } => Failure::new(Exit::Io, message),
+        _ => Failure::new(Exit::Invalid, message),
+    }
+}
+
+/// Tells how many bytes went through.
+struct Counting<'a, 'p> {
+    inner: &'a mut File,
+    done: u64,
+    total: u64,
+    progress: Progress<'p>,
+}
+
+impl Write for Counting<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.inner.write(bytes)?;
+        self.done += len as u64;
+        (self.progress)(self.done, self.total);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+pub(super) const READABLE: Readable = Readable {
+    name: "cpio",
+    detect: |head| head.starts_with(b"070701") || head.starts_with(b"070702"),
+    read,
+    check,
+    info,
+};
+
+fn read(image: &Image<'_>) -> Result<Tree, Failure> {
+    let file = image.file.try_clone().map_err(|error| Failure::io("read", image.path, &error))?;
+    cpio::read(Arc::new(file), image.len).map_err(|error| match error {
+        Error::Read { .. } => Failure::new(Exit::Io, format!("{}: {error}", image.path.display())),
+        _ => image.damaged(error),
+    })
+}
+
+/// Reading an archive looks at every byte but the data, which has no checksum that matters.
+fn check(image: &Image<'_>) -> Result<Findings, Failure> {
+    match read(image) {
+        Ok(_) => Ok(Findings::default()),
+        Err(failure) if failure.exit() == Exit::Invalid => {
+            let line = format!("error: {failure}");
+            let json = json!({ "severity": "error", "what": failure.to_string() });
+            Ok(Findings { list: vec![Finding { line, json }], more: 0 })
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn info(image: &Image<'_>) -> Result<Facts, Failure> {
+    let tree = read(image)?;
+    let entries: Vec<_> = tree.walk().collect();
+    let nodes = entries.iter().filter(|entry| entry.first);
+    let data = nodes.clone().filter_map(|entry| entry.node.content());
+    Ok(vec![
+        ("entries", entries.len().into()),
+        ("nodes", nodes.count().into()),
+        ("data_bytes", data.map(flashwright_tree::Content::len).sum::<u64>().into()),
+        ("image_bytes", image.len.into()),
+    ])
+}

@@ -1,0 +1,173 @@
+//! SquashFS in the terms of this program.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use flashwright_squashfs::format::{SuperBlock, flags};
+use flashwright_squashfs::reader::{
+    self, CompressorOptions, ErrorClass, Finding as SquashfsFinding, Identity, ReadError, Severity,
+};
+use flashwright_squashfs::{self as squashfs, Options, Summary, WriteError};
+use flashwright_tree::{Timestamp, Tree, display_path};
+use serde_json::{Value, json};
+
+use super::{Facts, Finding, Findings, Image, Progress, Readable, content_failure};
+use crate::command::show_time;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::{Detail, Written};
+use crate::size;
+
+pub(super) fn write(
+    tree: &Tree,
+    options: &Options,
+    threads: NonZeroUsize,
+    (output, shown): (&mut File, &Path),
+    progress: Progress<'_>,
+) -> Result<Written, Failure> {
+    let mut forward = |now: squashfs::Progress| progress(now.bytes_done, now.bytes_total);
+    let summary = squashfs::write(tree, options, threads, output, &mut forward)
+        .map_err(|error| failure(error, shown))?;
+    let details = details(&summary, options);
+    Ok(Written { nodes: summary.inodes.into(), bytes_in: summary.bytes_in, details })
+}
+
+fn details(summary: &Summary, options: &Options) -> Vec<Detail> {
+    let files = summary.duplicate_files;
+    let bytes = summary.duplicate_bytes;
+    let duplicates = (bytes > 0)
+        .then(|| format!("{} stored before: {files} files are whole duplicates", size::show(bytes)));
+    let holes = summary.hole_bytes;
+    let needs = squashfs::needed_by(&summary.filters);
+    let needs_words = (!needs.is_empty()).then(|| format!("the kernel needs {}", needs.join(", ")));
+    vec![
+        Detail::new("compression", options.method.compression().name(), None),
+        Detail::new("block_size", options.block_size, None),
+        Detail::new("bytes_used", summary.bytes_used, None),
+        Detail::new("hole_bytes", holes, (holes > 0).then(|| format!("{} in holes", size::show(holes)))),
+        Detail::new("duplicate_files", files, None),
+        Detail::new("duplicate_bytes", bytes, duplicates),
+        Detail::new("blocks", summary.blocks, None),
+        Detail::new("fragments", summary.fragments, None),
+        Detail::new("kernel_needs", needs, needs_words),
+    ]
+}
+
+fn failure(error: WriteError, shown: &Path) -> Failure {
+    let message = error.to_string();
+    match error {
+        WriteError::Option(_) => Failure::new(Exit::Usage, message),
+        WriteError::Content { error, .. } => content_failure(message, &error),
+        WriteError::Output(error) => Failure::io("write", shown, &error),
+        WriteError::Node { .. } | WriteError::Tree { .. } => Failure::new(Exit::Invalid, message),
+        _ => Failure::new(Exit::Io, message),
+    }
+}
+
+pub(super) const READABLE: Readable = Readable {
+    name: "squashfs",
+    detect: |head| reader::identify(head) != Identity::Other,
+    read,
+    check,
+    info,
+};
+
+fn open(image: &Image<'_>) -> Result<Result<reader::Image, ReadError>, Failure> {
+    let file = image.file.try_clone().map_err(|error| Failure::io("read", image.path, &error))?;
+    Ok(reader::Image::open(Arc::new(file), image.len))
+}
+
+fn unreadable(image: &Image<'_>, error: &ReadError) -> Failure {
+    let exit = if error.class() == ErrorClass::Io { Exit::Io } else { Exit::Invalid };
+    Failure::new(exit, format!("{}: {error}", image.path.display()))
+}
+
+fn read(image: &Image<'_>) -> Result<Tree, Failure> {
+    open(image)?.and_then(|squashfs| squashfs.tree()).map_err(|error| unreadable(image, &error))
+}
+
+fn check(image: &Image<'_>) -> Result<Findings, Failure> {
+    match open(image)?.and_then(|squashfs| squashfs.check()) {
+        Ok(report) => Ok(Findings { list: report.findings.iter().map(finding).collect(), more: report.more }),
+        // A superblock that is wrong is a finding as any other.
+        Err(error) if error.class() == ErrorClass::Corrupt => {
+            Ok(Findings { list: vec![finding(&SquashfsFinding::from(&error))], more: 0 })
+        }
+        Err(error) => Err(unreadable(image, &error)),
+    }
+}
+
+fn finding(finding: &SquashfsFinding) -> Finding {
+    let severity = if finding.severity == Severity::Error { "error" } else { "warning" };
+    let json = json!({
+        "severity": severity,
+        "path": finding.path.as_ref().map(|path| display_path(path).to_string()),
+        "inode": finding.inode,
+        "offset": finding.offset,
+        "what": finding.what,
+        "expected": finding.expected,
+        "found": finding.found,
+    });
+    Finding { line: format!("{severity}: {finding}"), json }
+}
+
+fn info(image: &Image<'_>) -> Result<Facts, Failure> {
+    let info =
+        open(image)?.and_then(|squashfs| squashfs.info()).map_err(|error| unreadable(image, &error))?;
+    let superblock = &info.superblock;
+    let time = superblock.mkfs_time.get();
+    let mut facts: Facts = vec![
+        ("compression", info.compression.name().into()),
+        ("compressor_options", info.options.as_ref().map(compressor_options).into()),
+        ("block_size", superblock.block_size.get().into()),
+        ("mkfs_time", time.into()),
+        ("mkfs_time_utc", show_time(Timestamp::from_seconds(time.into())).into()),
+        ("inodes", superblock.inodes.get().into()),
+        ("owners", superblock.ids.get().into()),
+        ("fragments", superblock.fragments.get().into()),
+        ("flags", flag_names(superblock).into()),
+        ("image_bytes", info.len.into()),
+        ("bytes_used", superblock.bytes_used.get().into()),
+        ("data_bytes", info.data_len.into()),
+    ];
+    let table = |table: &reader::TableInfo| json!({ "name": table.name, "offset": table.offset, "stored_bytes": table.stored_len, "bytes": table.len });
+    facts.push(("tables", info.tables.iter().map(table).collect::<Vec<_>>().into()));
+    facts.push(("padding_bytes", info.padding.len.into()));
+    facts.push(("padding_byte", info.padding.byte.map(|byte| format!("{byte:#04x}")).into()));
+    Ok(facts)
+}
+
+fn compressor_options(options: &CompressorOptions) -> Value {
+    match options {
+        CompressorOptions::Gzip(gzip) => {
+            json!({ "level": gzip.level.get(), "window": gzip.window.get(), "strategies": gzip.strategies.get() })
+        }
+        CompressorOptions::Xz(xz) => {
+            json!({ "dictionary": xz.dictionary.get(), "filters": xz.filters.get() })
+        }
+        CompressorOptions::Lzo(lzo) => json!({ "algorithm": lzo.algorithm.get(), "level": lzo.level.get() }),
+        CompressorOptions::Lz4(lz4) => json!({ "version": lz4.version.get(), "flags": lz4.flags.get() }),
+        CompressorOptions::Zstd(zstd) => json!({ "level": zstd.level.get() }),
+        _ => Value::Null,
+    }
+}
+
+fn flag_names(superblock: &SuperBlock) -> Vec<&'static str> {
+    const NAMES: [(u16, &str); 11] = [
+        (flags::UNCOMPRESSED_INODES, "uncompressed-inodes"),
+        (flags::UNCOMPRESSED_DATA, "uncompressed-data"),
+        (flags::UNCOMPRESSED_FRAGMENTS, "uncompressed-fragments"),
+        (flags::NO_FRAGMENTS, "no-fragments"),
+        (flags::ALWAYS_FRAGMENTS, "tails-in-fragments"),
+        (flags::DUPLICATES, "duplicates-removed"),
+        (flags::EXPORTABLE, "export-table"),
+        (flags::UNCOMPRESSED_XATTRS, "uncompressed-xattrs"),
+        (flags::NO_XATTRS, "no-xattrs"),
+        (flags::COMPRESSOR_OPTIONS, "compressor-options"),
+        (flags::UNCOMPRESSED_IDS, "uncompressed-ids"),
+    ];
+    let set = superblock.flags.get();
+    NAMES.iter().filter(|(bit, _)| set & bit != 0).map(|(_, name)| *name).collect()
+}
