@@ -14,7 +14,7 @@ const RELEASE: &str = "trixie";
 const PACKAGE: &str = "linux-image-amd64";
 const STAMP: &str = "kernel-amd64";
 /// Changing the way in which the kernel is laid out changes this.
-const RECIPE: &str = "1 trixie linux-image-amd64";
+const RECIPE: &str = "2 trixie linux-image-amd64";
 
 fn folder() -> PathBuf {
     vmtest::peers_dir().join("vm/amd64")
@@ -56,7 +56,9 @@ fn only_entry(folder: &Path, prefix: &str) -> Result<PathBuf> {
     found.with_context(|| format!("no {prefix}* in {}", folder.display()))
 }
 
+/// A relative link, so that the whole folder can be moved.
 fn link(target: &Path, at: &Path) -> Result<()> {
+    let target = at.parent().and_then(|folder| target.strip_prefix(folder).ok()).unwrap_or(target);
     if at.symlink_metadata().is_ok() {
         fs::remove_file(at)?;
     }
