@@ -11,10 +11,15 @@
 //!
 //! Names and symlink targets are bytes, never UTF-8. File data stays where it is (memory, a host file, another
 //! image) until somebody reads it, see [`Content`]. This crate knows no on-disk format and no input syntax.
+//!
+//! With the cargo features `proptest` and `arbitrary` the module `generate` makes trees for tests of file-system
+//! writers and readers.
 
 mod compare;
 mod content;
 mod error;
+#[cfg(any(feature = "proptest", feature = "arbitrary"))]
+pub mod generate;
 mod name;
 mod node;
 mod tree;

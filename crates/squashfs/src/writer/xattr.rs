@@ -74,8 +74,8 @@ impl<'a> XattrSets<'a> {
     }
 }
 
-/// Writes one name and its value, or a reference to where that value is already. Returns the bytes of name and value
-/// as they are without sharing.
+/// Writes one name and its value, or a reference to where that value is already. Returns what the pair adds to
+/// [`XattrId::size`], which is counted as mksquashfs does: the full name, a NUL, and the value.
 fn write_pair<'a>(
     table: &mut MetadataTable<'_>,
     values: &mut HashMap<&'a [u8], MetadataRef>,
@@ -101,7 +101,7 @@ fn write_pair<'a>(
         table.write(&narrow(value.len()).to_le_bytes())?;
         table.write(value)?;
     }
-    Ok(size_of::<XattrEntry>() + rest.len() + size_of::<u32>() + value.len())
+    Ok(name.len() + 1 + value.len())
 }
 
 fn narrow(len: usize) -> u32 {
