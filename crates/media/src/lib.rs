@@ -1,1 +1,10 @@
-//! x
+//! What every flash format needs to know of flash and of the CPU behind it: sizes of eraseblocks, integers in the
+//! target's byte order, and the kernel's two CRC conventions. No I/O.
+
+mod crc;
+mod endian;
+mod geometry;
+
+pub use crc::{crc32_from_ones, crc32_from_zero};
+pub use endian::{Endian, Field, Fields};
+pub use geometry::{EraseblockSize, GeometryError};
