@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use flashwright_manifest as manifest;
+use flashwright_tree::Tree;
 use miette::Diagnostic;
 use serde_json::{Value, json};
 
@@ -22,6 +23,8 @@ struct Inner {
     help: Option<String>,
     /// An error about an input, which knows file, line and column.
     input: Option<manifest::Error>,
+    /// Path in the image of the node that is the trouble.
+    node: Option<Vec<u8>>,
     /// Standard output was closed by its reader: nothing is wrong and nobody is told.
     closed: bool,
 }
@@ -30,13 +33,28 @@ impl Failure {
     /// A failure with that exit code and message: what, where, expected, found.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         let message = message.into();
-        Failure(Box::new(Inner { exit, message, help: None, input: None, closed: false }))
+        Failure(Box::new(Inner { exit, message, help: None, input: None, node: None, closed: false }))
     }
 
     /// Adds the remedy.
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());
         self
+    }
+
+    /// Says which node of the image is the trouble.
+    pub(crate) fn about(mut self, path: &[u8]) -> Self {
+        self.0.node = Some(path.to_vec());
+        self
+    }
+
+    /// Adds the file and line that the node comes from, when it is known which.
+    pub(crate) fn locate(self, tree: &Tree, origins: &manifest::Origins) -> Self {
+        let id = self.0.node.as_ref().and_then(|path| tree.resolve(path));
+        match id.and_then(|id| origins.place(id)) {
+            Some(place) => manifest::Error::limit(self.0.message, self.0.help, place.clone()).into(),
+            None => self,
+        }
     }
 
     /// `cannot {doing} {path}: {error}`, with a remedy that fits the error.

@@ -30,14 +30,14 @@ pub(crate) enum Job {
 }
 
 /// Formats that can be written, by their names in `image.toml`.
-const WRITABLE: [&str; 2] = ["squashfs", "cpio"];
+pub(crate) const WRITABLE: [&str; 2] = ["squashfs", "cpio"];
 
 impl Job {
     /// What an output of `image.toml` asks for, and the most it may take. `epoch` is SOURCE_DATE_EPOCH.
     ///
     /// # Errors
     /// [`Exit::Invalid`], at the key that is wrong.
-    pub(crate) fn of_output(output: &Output, epoch: Option<i64>) -> Result<(Self, Option<u64>), Failure> {
+    pub(crate) fn of_output(output: &Output, epoch: Option<u32>) -> Result<(Self, Option<u64>), Failure> {
         let wrong = |wrong: Wrong| Failure::from(output.error(wrong.key, wrong.message, wrong.help));
         match output.format.as_str() {
             "squashfs" => {

@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::formats::WRITABLE;
 
 /// Words of other programs for what is here a format of `pack`.
 const FORMATS: [(&str, &str); 6] = [
@@ -64,6 +65,9 @@ fn meant(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
             let in_order = arguments.get(1).is_some_and(|second| !second.to_string_lossy().starts_with('-'));
             (!in_order).then(|| "the format comes first: flashwright pack squashfs SOURCE… -o FILE".into())
         }
+        ErrorKind::MissingRequiredArgument if arguments.first().is_some_and(|first| first == "pack") => {
+            Some("for example: flashwright pack squashfs rootfs/ -o root.squashfs".into())
+        }
         _ => None,
     }
 }
@@ -75,6 +79,9 @@ fn for_word(word: &str, after_pack: bool) -> Option<String> {
     let path = Path::new(word);
     if after_pack && (path.exists() || word.contains(['/', ':', '.'])) {
         return Some(format!("the format comes first: flashwright pack squashfs {word} … -o FILE"));
+    }
+    if after_pack {
+        return Some(format!("formats: {}", WRITABLE.join(", ")));
     }
     if path.extension().is_some_and(|extension| extension == "toml") {
         return Some(format!("flashwright build {word}"));

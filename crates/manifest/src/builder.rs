@@ -12,7 +12,7 @@ use flashwright_tree::{
 use crate::declaration::Meta;
 use crate::glob::Globs;
 use crate::options::Chain;
-use crate::{Document, Error, Note, Options, Place, Severity};
+use crate::{Document, Error, Loaded, Note, Options, Place, Severity, SourceSpec};
 
 /// Index into the builder's list of places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,26 @@ pub(crate) struct Builder<'o> {
     implicit: HashSet<NodeId>,
     /// The image.toml files that are being read, the outermost first.
     included: Vec<PathBuf>,
+    /// All sources, with their paths as they are opened.
+    pub(crate) inputs: Vec<SourceSpec>,
+}
+
+/// Where each node of a tree was said to be.
+#[derive(Debug)]
+pub struct Origins {
+    places: Vec<Place>,
+    /// By [`NodeId::index`].
+    origins: Vec<Origin>,
+}
+
+impl Origins {
+    /// The declaration, or the host directory, that brought the node or changed it last; `None` for directories that
+    /// are there only because something is in them.
+    #[must_use]
+    pub fn place(&self, id: NodeId) -> Option<&Place> {
+        let origin = self.origins.get(id.index()).filter(|origin| origin.0 > 0)?;
+        self.places.get(origin.0 as usize)
+    }
 }
 
 /// Where a new node goes: directory, its path, name in it.
@@ -66,13 +86,15 @@ impl<'o> Builder<'o> {
             origins: vec![Origin(0)],
             implicit: HashSet::new(),
             included: Vec::new(),
+            inputs: Vec::new(),
         };
         builder.tree.node_mut(Tree::ROOT).metadata = builder.default_directory(b"")?.metadata;
         Ok(builder)
     }
 
-    pub(crate) fn finish(self) -> (Tree, Vec<Note>) {
-        (self.tree, self.notes)
+    pub(crate) fn finish(self) -> Loaded {
+        let origins = Origins { places: self.places, origins: self.origins };
+        Loaded { tree: self.tree, notes: self.notes, inputs: self.inputs, origins }
     }
 
     pub(crate) fn note(

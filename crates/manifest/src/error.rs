@@ -180,6 +180,21 @@ impl Error {
         error
     }
 
+    /// An error of class [`Class::Invalid`] about what `place` says: for limits that only a format knows, together with
+    /// [`crate::Origins`].
+    #[must_use]
+    pub fn limit(message: impl Into<String>, help: Option<String>, place: Place) -> Self {
+        let mut error = Error::invalid(message).at(place);
+        error.0.help = help;
+        error
+    }
+
+    /// The same error about what the caller asked for, not about a text.
+    pub(crate) fn into_usage(mut self) -> Self {
+        self.0.class = Class::Usage;
+        self
+    }
+
     pub(crate) fn at(mut self, place: Place) -> Self {
         self.0.place.get_or_insert(place);
         self

@@ -37,6 +37,7 @@ use flashwright_tree::Tree;
 use crate::builder::Builder;
 use crate::options::{Chain, Rules};
 
+pub use builder::Origins;
 pub use declaration::{Action, Data, Declaration, Meta};
 pub use error::{Class, Document, Error, Note, Place, Severity};
 pub use options::{ModeMask, Options, Policy, XattrPolicy};
@@ -53,6 +54,10 @@ pub struct Image {
     pub outputs: Vec<Output>,
     /// What is worth saying.
     pub notes: Vec<Note>,
+    /// Every source that was read, with its path on the host as it was opened.
+    pub inputs: Vec<SourceSpec>,
+    /// Where each node comes from.
+    pub origins: Origins,
 }
 
 /// A tree made of sources.
@@ -63,6 +68,10 @@ pub struct Loaded {
     pub tree: Tree,
     /// What is worth saying.
     pub notes: Vec<Note>,
+    /// Every source that was read, with its path on the host as it was opened.
+    pub inputs: Vec<SourceSpec>,
+    /// Where each node comes from.
+    pub origins: Origins,
 }
 
 /// Reads an `image.toml` and everything it names. `path` is relative to the current directory.
@@ -73,8 +82,9 @@ pub struct Loaded {
 pub fn load_image(path: &Path, options: &Options) -> Result<Image, Error> {
     let mut builder = Builder::new(options, Chain::default())?;
     let outputs = image::add(&mut builder, path)?;
-    let (tree, notes) = builder.finish();
-    Ok(Image { tree, outputs, notes })
+    builder.inputs.push(SourceSpec::new(SourceKind::Image, path));
+    let Loaded { tree, notes, inputs, origins } = builder.finish();
+    Ok(Image { tree, outputs, notes, inputs, origins })
 }
 
 /// Makes one tree of sources, the later over the earlier. The policy applies to all they bring, also to the nodes
@@ -83,10 +93,10 @@ pub fn load_image(path: &Path, options: &Options) -> Result<Image, Error> {
 /// # Errors
 /// As [`load_image`]; [`Class::Usage`] when the policy makes no sense.
 pub fn build(sources: &[SourceSpec], policy: &Policy, options: &Options) -> Result<Loaded, Error> {
-    let mut builder = Builder::new(options, Chain::of(Rules::new(policy.clone())?))?;
+    let mut builder =
+        Builder::new(options, Chain::of(Rules::new(policy.clone()).map_err(Error::into_usage)?))?;
     sources.iter().try_for_each(|spec| source::add(&mut builder, spec, None))?;
-    let (tree, notes) = builder.finish();
-    Ok(Loaded { tree, notes })
+    Ok(builder.finish())
 }
 
 /// Checks the text of an `image.toml` and returns its outputs, without looking at any file it names.

@@ -119,6 +119,7 @@ impl SourceSpec {
 pub(crate) fn add(builder: &mut Builder<'_>, spec: &SourceSpec, place: Option<&Place>) -> Result<(), Error> {
     builder.inodes.clear();
     let path = builder.host_path(&spec.path);
+    builder.inputs.push(SourceSpec { path: path.clone(), ..spec.clone() });
     let located = |error: Error| match place {
         Some(place) => error.at(place.clone()),
         None => error,

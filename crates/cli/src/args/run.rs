@@ -20,7 +20,7 @@ pub(crate) struct RunFlags {
     /// Time of everything that states none, and the latest time of a host file; seconds since 1970. Default:
     /// $SOURCE_DATE_EPOCH
     #[arg(long, value_name = "SECONDS", value_parser = epoch, help_heading = "Running", allow_negative_numbers = true)]
-    source_date_epoch: Option<i64>,
+    source_date_epoch: Option<u32>,
     /// Let pseudo files run commands of the host (types f and F)
     #[arg(long, help_heading = "Running")]
     pub(crate) allow_commands: bool,
@@ -45,7 +45,7 @@ impl RunFlags {
     ///
     /// # Errors
     /// [`Exit::Usage`] when the variable is set and is no time.
-    pub(crate) fn source_date_epoch(&self) -> Result<Option<i64>, Failure> {
+    pub(crate) fn source_date_epoch(&self) -> Result<Option<u32>, Failure> {
         if self.source_date_epoch.is_some() {
             return Ok(self.source_date_epoch);
         }
@@ -63,11 +63,13 @@ fn jobs(text: &str) -> Result<NonZeroUsize, String> {
     jobs.ok_or_else(|| format!("a number of threads, 1 to {MAX_JOBS}"))
 }
 
-/// Seconds since 1970, as SOURCE_DATE_EPOCH is specified: decimal digits, nothing else.
-pub(super) fn epoch(text: &str) -> Result<i64, String> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds = text.parse().ok().filter(|_| digits);
-    seconds.ok_or_else(|| "not a whole number of seconds since 1970".into())
+/// Seconds since 1970, as SOURCE_DATE_EPOCH is specified: decimal digits, nothing else. Up to the year 2106, the last
+/// that SquashFS, cpio and JFFS2 hold.
+pub(super) fn epoch(text: &str) -> Result<u32, String> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("not a whole number of seconds since 1970".into());
+    }
+    text.parse().map_err(|_| format!("beyond {} (in 2106), the last time that image formats hold", u32::MAX))
 }
 
 #[cfg(test)]
@@ -77,8 +79,8 @@ mod tests {
     #[test]
     fn an_epoch_is_decimal_digits() {
         assert_eq!(epoch("0"), Ok(0));
-        assert_eq!(epoch("1700000000"), Ok(1_700_000_000));
-        for text in ["", " 1", "-1", "+1", "1.5", "now", "0x10", "99999999999999999999"] {
+        assert_eq!(epoch("4294967295"), Ok(u32::MAX));
+        for text in ["", " 1", "-1", "+1", "1.5", "now", "0x10", "4294967296"] {
             assert!(epoch(text).is_err(), "{text}");
         }
     }

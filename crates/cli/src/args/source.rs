@@ -48,10 +48,10 @@ pub(crate) struct PolicyFlags {
     directory_set: Option<u16>,
     /// Time of everything, in seconds since 1970
     #[arg(long, value_name = "SECONDS", value_parser = epoch, help_heading = MODES)]
-    all_time: Option<i64>,
+    all_time: Option<u32>,
     /// Latest time of anything, in seconds since 1970
     #[arg(long, value_name = "SECONDS", value_parser = epoch, help_heading = MODES)]
-    clamp_time: Option<i64>,
+    clamp_time: Option<u32>,
 
     /// Leave out what a glob of image paths matches, a directory with all that is in it; may be given more than once
     #[arg(long, value_name = "GLOB", help_heading = CONTENT)]
@@ -85,6 +85,7 @@ impl PolicyFlags {
             clear: clear.unwrap_or_default(),
             set: set.unwrap_or_default(),
         };
+        let time = |seconds: u32| Timestamp::from_seconds(seconds.into());
         let mut policy = Policy::default();
         policy.uid = self.force_uid;
         policy.gid = self.force_gid;
@@ -101,8 +102,8 @@ impl PolicyFlags {
             Xattrs::Standard => XattrPolicy::Standard,
             Xattrs::Acl => XattrPolicy::WithAcls,
         };
-        policy.mtime = self.all_time.map(Timestamp::from_seconds);
-        policy.clamp = self.clamp_time.map(Timestamp::from_seconds);
+        policy.mtime = self.all_time.map(time);
+        policy.clamp = self.clamp_time.map(time);
         if self.all_root { policy.with_all_root() } else { policy }
     }
 }

@@ -12,6 +12,8 @@ use crate::compression::{self, Choice};
 use crate::suggest::closest;
 
 const IMAGE: &str = "SquashFS";
+/// Largest multiple of bytes that an image is padded to.
+const MAX_ALIGNMENT: u64 = 1 << 40;
 
 /// What the image shall be like. Every field is a flag and a key.
 #[derive(Debug, Default, Args, Deserialize)]
@@ -184,7 +186,7 @@ impl SquashfsFlags {
     ///
     /// # Errors
     /// [`Wrong`] for flags that contradict each other.
-    pub(crate) fn options(&self, epoch: Option<i64>) -> Result<squashfs::Options, Wrong> {
+    pub(crate) fn options(&self, epoch: Option<u32>) -> Result<squashfs::Options, Wrong> {
         let mut options = squashfs::Options::default();
         if let Some(choice) = self.compression {
             options.method = choice.method();
@@ -215,8 +217,15 @@ impl SquashfsFlags {
         if let Some(PadByte(byte)) = self.pad_byte {
             options.padding.byte = byte;
         }
-        options.mkfs_time =
-            self.mkfs_time.map_or_else(|| epoch.map(mkfs_time).transpose(), |time| Ok(Some(time)))?;
+        options.mkfs_time = self.mkfs_time.or(epoch);
+        if options.padding.alignment > MAX_ALIGNMENT {
+            let message = "padding to a multiple of more than 1T".into();
+            return Err(Wrong {
+                key: "pad-to",
+                message,
+                help: "give the size of an eraseblock or partition".into(),
+            });
+        }
         options.validate().map_err(|error| {
             let help = "flashwright help pack squashfs tells what there is".into();
             Wrong { key: "pad-to", message: error.to_string(), help }
@@ -234,17 +243,6 @@ impl SquashfsFlags {
             ids: has(Part::Ids),
         }
     }
-}
-
-fn mkfs_time(epoch: i64) -> Result<u32, Wrong> {
-    u32::try_from(epoch).map_err(|_| Wrong {
-        key: "mkfs-time",
-        message: format!(
-            "SOURCE_DATE_EPOCH {epoch} is not within 0 to {}, the times of SquashFS (until 2106)",
-            u32::MAX
-        ),
-        help: "give an earlier one".into(),
-    })
 }
 
 impl Effort {
@@ -307,7 +305,6 @@ mod tests {
         assert_eq!(flags.options(None).unwrap_err().key, "bcj");
         let flags = SquashfsFlags::default();
         assert_eq!(flags.options(Some(5)).unwrap().mkfs_time, Some(5));
-        assert_eq!(flags.options(Some(1 << 32)).unwrap_err().key, "mkfs-time");
         let flags = SquashfsFlags { pad_to: Some(Size(0)), ..SquashfsFlags::default() };
         assert_eq!(flags.options(None).unwrap_err().key, "pad-to");
     }

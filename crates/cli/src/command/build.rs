@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use flashwright_manifest::{self as manifest, Note, Output};
+use flashwright_manifest::{self as manifest, Note, Origins, Output, SourceKind, SourceSpec};
 use flashwright_tree::Tree;
 
 use crate::args::{BuildArgs, RunFlags};
@@ -37,17 +37,17 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, message).help(format!("name the file: {}", inside.display())));
     }
     let image = manifest::load_image(&args.image, &load_options(&args.run, epoch))?;
-    Console::new(&args.run).notes(&image.notes);
-    let outputs = chosen(&image.outputs, args)?;
+    let manifest::Image { tree, outputs, notes, inputs, origins, .. } = &image;
+    Console::new(&args.run).notes(notes);
+    let outputs = chosen(outputs, args)?;
     let jobs = outputs.iter().map(|output| Job::of_output(output, epoch)).collect::<Result<Vec<_>, _>>()?;
     let made = OutDir::make(&args.out, &outputs)?;
     let plan = |(output, (job, max_size)): (&&Output, _)| -> Result<Plan, Failure> {
         let target = Target::new(&join(&args.out, &output.file))?;
-        target.refuse_over(&args.image)?;
         Ok(Plan { name: Some(output.name.clone()), target, job, max_size })
     };
     let plans = outputs.iter().zip(jobs).map(plan).collect::<Result<Vec<_>, _>>()?;
-    write_all(&image.tree, plans, &image.notes, &args.run)?;
+    write_all(&Material { tree, notes, inputs, origins }, plans, &args.run)?;
     made.keep();
     Ok(())
 }
@@ -58,9 +58,9 @@ fn join(out: &Path, file: &Path) -> PathBuf {
 }
 
 /// What the library must be told.
-pub(crate) fn load_options(run: &RunFlags, epoch: Option<i64>) -> manifest::Options {
+pub(crate) fn load_options(run: &RunFlags, epoch: Option<u32>) -> manifest::Options {
     let mut options = manifest::Options::default();
-    options.source_date_epoch = epoch;
+    options.source_date_epoch = epoch.map(i64::from);
     options.allow_commands = run.allow_commands;
     options
 }
@@ -115,39 +115,58 @@ impl Drop for OutDir {
     }
 }
 
+/// What images are made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Material<'a> {
+    pub(crate) tree: &'a Tree,
+    pub(crate) notes: &'a [Note],
+    /// The sources that the tree was made of.
+    pub(crate) inputs: &'a [SourceSpec],
+    pub(crate) origins: &'a Origins,
+}
+
+impl Material<'_> {
+    /// Refuses outputs that would replace an input, or come into the image the next time.
+    fn check(&self, target: &Target) -> Result<(), Failure> {
+        for input in self.inputs {
+            match input.kind {
+                SourceKind::Directory => target.refuse_inside(&input.path, &input.at, self.tree)?,
+                _ => target.refuse_over(&input.path)?,
+            }
+        }
+        target.refuse_over_content(self.tree)
+    }
+}
+
 /// Writes every image, then puts all of them in place, then tells.
-pub(crate) fn write_all(
-    tree: &Tree,
-    plans: Vec<Plan>,
-    notes: &[Note],
-    run: &RunFlags,
-) -> Result<(), Failure> {
+pub(crate) fn write_all(material: &Material<'_>, plans: Vec<Plan>, run: &RunFlags) -> Result<(), Failure> {
+    plans.iter().try_for_each(|plan| material.check(&plan.target))?;
     interrupt::watch();
-    let console = Console::new(run);
     let mut pending = Vec::with_capacity(plans.len());
     let mut finished = Vec::with_capacity(plans.len());
     for plan in plans {
-        plan.target.refuse_over_content(tree)?;
-        let (output, report) = write(tree, plan, run)?;
+        let (output, report) = write(material, plan, run)?;
         pending.push(output);
         finished.push(report);
     }
     pending.into_iter().try_for_each(Pending::commit)?;
+    let console = Console::new(run);
     finished.iter().for_each(|report| console.say(report.lines()));
     if run.json {
-        return print_json(&report::json(&finished, notes));
+        return print_json(&report::json(&finished, material.notes));
     }
     Ok(())
 }
 
-fn write(tree: &Tree, plan: Plan, run: &RunFlags) -> Result<(Pending, Finished), Failure> {
+fn write(material: &Material<'_>, plan: Plan, run: &RunFlags) -> Result<(Pending, Finished), Failure> {
     let start = Instant::now();
     let Plan { name, target, job, max_size } = plan;
     let mut output = Pending::create(target)?;
     let path = output.shown().to_owned();
     let bar = Console::new(run).bar(&path.display().to_string());
-    let written =
-        job.write(tree, run.threads(), (output.file(), &path), &mut |done, total| bar.set(done, total))?;
+    let written = job
+        .write(material.tree, run.threads(), (output.file(), &path), &mut |done, total| bar.set(done, total))
+        .map_err(|failure| failure.locate(material.tree, material.origins))?;
     drop(bar);
     let bytes_out = output.finish(max_size)?;
     let sha256 = run.json.then(|| output.sha256()).transpose()?;

@@ -3,10 +3,10 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use flashwright_manifest::{Loaded, SourceKind, SourceSpec};
+use flashwright_manifest::{self as manifest, Loaded, SourceKind, SourceSpec};
 
 use crate::args::{PackCommon, PackFormat, Size, Wrong};
-use crate::command::build::{Plan, load_options, write_all};
+use crate::command::build::{Material, Plan, load_options, write_all};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -27,16 +27,11 @@ pub(crate) fn run(format: &PackFormat) -> Result<(), Failure> {
     };
     let target = Target::new(output(common)?)?;
     let sources = sources(common)?;
-    sources.iter().try_for_each(|source| target.refuse_over(&source.path))?;
-
-    let console = Console::new(&common.run);
-    let Loaded { tree, notes, .. } =
-        flashwright_manifest::build(&sources, &common.policy.policy(), &load_options(&common.run, epoch))?;
-    console.notes(&notes);
-    let directories = sources.iter().filter(|source| source.kind == SourceKind::Directory);
-    directories.into_iter().try_for_each(|source| target.refuse_inside(&source.path, &source.at, &tree))?;
+    let loaded = manifest::build(&sources, &common.policy.policy(), &load_options(&common.run, epoch))?;
+    let Loaded { tree, notes, inputs, origins, .. } = &loaded;
+    Console::new(&common.run).notes(notes);
     let plan = Plan { name: None, target, job, max_size: max_size.map(|Size(bytes)| bytes) };
-    write_all(&tree, vec![plan], &notes, &common.run)
+    write_all(&Material { tree, notes, inputs, origins }, vec![plan], &common.run)
 }
 
 /// The output, or what is wrong when there is none.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flashwright_cpio::{self as cpio, Error, Options};
-use flashwright_tree::Tree;
+use flashwright_tree::{Tree, display_path};
 use serde_json::json;
 
 use super::{Facts, Finding, Findings, Image, Progress, Readable, content_failure};
@@ -49,6 +49,10 @@ fn details(summary: &cpio::Summary) -> Vec<Detail> {
 fn failure(error: Error, shown: &Path) -> Failure {
     let message = error.to_string();
     match error {
+        Error::Limit { path, what, limit, remedy } => {
+            let message = format!("{}: {what}, but an initramfs holds {limit}", display_path(&path));
+            Failure::new(Exit::Invalid, message).help(remedy).about(&path)
+        }
         Error::Content { error, .. } => content_failure(message, &error),
         Error::Write(error) => Failure::io("write", shown, &error),
         Error::BadPadding(_) => Failure::new(Exit::Usage, message),

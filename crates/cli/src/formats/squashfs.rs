@@ -61,7 +61,10 @@ fn failure(error: WriteError, shown: &Path) -> Failure {
         WriteError::Option(_) => Failure::new(Exit::Usage, message),
         WriteError::Content { error, .. } => content_failure(message, &error),
         WriteError::Output(error) => Failure::io("write", shown, &error),
-        WriteError::Node { .. } | WriteError::Tree { .. } => Failure::new(Exit::Invalid, message),
+        WriteError::Node { path, what, remedy } => {
+            Failure::new(Exit::Invalid, format!("{}: {what}", display_path(&path))).help(remedy).about(&path)
+        }
+        WriteError::Tree { what, remedy } => Failure::new(Exit::Invalid, what).help(remedy),
         _ => Failure::new(Exit::Io, message),
     }
 }

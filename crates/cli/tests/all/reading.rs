@@ -1,0 +1,98 @@
+//! `list`, `check`, `info`: of sound and of damaged images.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use crate::common::{Sandbox, noise};
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("root/a", noise(200_000));
+    sandbox.write("root/b", "b");
+    fs::hard_link(sandbox.path("root/b"), sandbox.path("root/c")).unwrap();
+    sandbox.line("pack squashfs root -o out --all-root --all-time 0").assert_ok();
+    sandbox
+}
+
+#[test]
+fn a_list_as_json() {
+    let sandbox = sandbox();
+    let expected = serde_json::json!({ "format": "squashfs", "nodes": [
+        { "path": "/", "type": "directory", "mode": "0755", "uid": 0, "gid": 0, "mtime": 0 },
+        { "path": "/a", "type": "file", "mode": "0644", "uid": 0, "gid": 0, "mtime": 0, "size": 200_000, "names": 1, "inode": 1 },
+        { "path": "/b", "type": "file", "mode": "0644", "uid": 0, "gid": 0, "mtime": 0, "size": 1, "names": 2, "inode": 2 },
+        { "path": "/c", "type": "file", "mode": "0644", "uid": 0, "gid": 0, "mtime": 0, "size": 1, "names": 2, "inode": 2 },
+    ]});
+    assert_eq!(sandbox.line("list --json out").json(), expected);
+}
+
+#[test]
+fn damage_is_found_with_exit_code_5() {
+    let sandbox = sandbox();
+    let sound = sandbox.line("check --json out").json();
+    assert_eq!(sound, serde_json::json!({ "format": "squashfs", "sound": true, "count": 0, "findings": [] }));
+    assert_eq!(sandbox.line("check -q out").stdout, "");
+
+    let mut bytes = fs::read(sandbox.path("out")).unwrap();
+    let end = bytes.len() - 5000;
+    bytes[end] ^= 1;
+    bytes[0x58] ^= 0x55;
+    sandbox.write("damaged", &bytes);
+    let run = sandbox.line("check damaged");
+    assert_eq!(run.code, 5, "{run:?}");
+    assert!(run.stdout.contains("error: ") && run.stdout.contains("expected"), "{}", run.stdout);
+    assert!(run.stderr.contains("damaged: "), "{}", run.stderr);
+    let json = sandbox.line("check --json damaged").json();
+    assert_eq!(json["sound"], false);
+    assert_eq!(json["count"].as_u64().unwrap(), json["findings"].as_array().unwrap().len() as u64);
+
+    sandbox.write("short", &bytes[..20_000]);
+    assert_eq!(sandbox.line("check short").code, 5);
+    assert_eq!(sandbox.line("list short").code, 4);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let sandbox = Sandbox::new();
+    let mut pseudo = String::new();
+    (0..20_000).for_each(|number| pseudo += &format!("/directory{number} d 755 0 0\n"));
+    sandbox.write("pseudo", pseudo);
+    sandbox.line("pack squashfs pseudo:pseudo -o out -c lz4").assert_ok();
+    for arguments in [&["list", "out"][..], &["list", "--json", "out"], &["man"], &["completions", "bash"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_flashwright"))
+            .args(arguments)
+            .current_dir(sandbox.path(""))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = [0; 1];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(output.stderr, b"", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_full_standard_output_is_a_failure() {
+    let sandbox = sandbox();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flashwright"));
+    let output = command.args(["list", "out"]).current_dir(sandbox.path("")).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("cannot write to standard output"));
+}
+
+#[test]
+fn cpio_is_read_as_well() {
+    let sandbox = sandbox();
+    sandbox.line("pack cpio root -o out.cpio").assert_ok();
+    assert_eq!(sandbox.line("list out.cpio").stdout, "/\n/a\n/b\n/c\n");
+    assert_eq!(sandbox.line("check out.cpio").stdout, "out.cpio: cpio: sound\n");
+    assert_eq!(sandbox.line("info --json out.cpio").json()["nodes"], 3);
+    let mut file = fs::File::options().write(true).open(sandbox.path("out.cpio")).unwrap();
+    file.write_all(b"070701zz").unwrap();
+    assert_eq!(sandbox.line("check out.cpio").code, 5);
+}
