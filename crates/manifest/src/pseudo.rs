@@ -155,7 +155,7 @@ impl Iterator for Lines<'_> {
     fn next(&mut self) -> Option<Line> {
         let start = self.offset;
         let mut text = Vec::new();
-        let mut verbatim = true;
+        let (mut verbatim, mut quotes) = (true, Quotes::default());
         loop {
             let rest = self.text.get(self.offset..).filter(|rest| !rest.is_empty());
             let Some(rest) = rest else { break };
@@ -165,7 +165,14 @@ impl Iterator for Lines<'_> {
             let backslashes = line.iter().rev().take_while(|&&byte| byte == b'\\').count();
             if backslashes % 2 == 0 {
                 text.extend_from_slice(line);
-                break;
+                if !quotes.feed(line) || !self.machine_written || after.is_empty() {
+                    break;
+                }
+                // Extracting an image without root writes names with a newline so.
+                verbatim = false;
+                text.push(b'\n');
+                quotes.feed(b"\n");
+                continue;
             }
             verbatim = false;
             let next_starts_word = after.get(1).is_some_and(|&byte| !is_space(byte));
@@ -174,12 +181,53 @@ impl Iterator for Lines<'_> {
                 // Keeps the backslash: the name's own escape makes a newline of the two.
                 text.extend_from_slice(line);
                 text.push(b'\n');
+                quotes.feed(line);
+                quotes.feed(b"\n");
             } else {
-                text.extend_from_slice(line.get(..len.saturating_sub(1)).unwrap_or_default());
+                let line = line.get(..len.saturating_sub(1)).unwrap_or_default();
+                text.extend_from_slice(line);
+                quotes.feed(line);
             }
         }
         let end = self.offset;
         (end > start).then_some(Line { text, span: start..end, verbatim }).map(trim_newline)
+    }
+}
+
+/// Follows the quotes of one line, in the fields that are names.
+#[derive(Debug, Default)]
+struct Quotes {
+    field: usize,
+    /// Whether the field has begun.
+    inside: bool,
+    quoted: bool,
+    escaped: bool,
+    letter: u8,
+}
+
+impl Quotes {
+    /// Takes more of the line. True when a quote is open after it.
+    fn feed(&mut self, text: &[u8]) -> bool {
+        text.iter().for_each(|&byte| self.byte(byte));
+        self.quoted
+    }
+
+    fn byte(&mut self, byte: u8) {
+        let is_name = self.field == 0 || (self.field == 2 && self.letter == b'L');
+        if self.escaped {
+            self.escaped = false;
+        } else if byte == b'\\' {
+            self.escaped = true;
+        } else if byte == b'"' && is_name {
+            self.quoted = !self.quoted;
+        } else if is_space(byte) && !self.quoted {
+            self.field = self.field.saturating_add(usize::from(self.inside));
+            self.inside = false;
+            return;
+        } else if self.field == 1 {
+            self.letter = byte;
+        }
+        self.inside = true;
     }
 }
 

@@ -149,6 +149,17 @@ fn what_unsquashfs_writes_for_a_newline_is_a_newline() {
 }
 
 #[test]
+fn names_of_machine_written_files_go_on_in_quotes() {
+    let text = format!(
+        "\"/a b\n c\" F 5 644 0 0 true\n\"d\n\" L \"/a b\n c\"\ns S 5 777 0 0 an \"open quote\nx I 5 644 0 0 f\n{MARKER}"
+    );
+    let paths: Vec<_> = parse_pseudo(text.as_bytes()).unwrap().into_iter().map(|d| d.path).collect();
+    assert_eq!(paths, [&b"a b\n c"[..], b"d\n", b"s", b"x"]);
+    let by_hand = parse_pseudo(b"\"/a\nb\" D 5 755 0 0\n").unwrap_err();
+    assert!(by_hand.to_string().contains("a quote that is not closed"), "{by_hand}");
+}
+
+#[test]
 fn a_name_that_unsquashfs_failed_to_escape_is_pointed_out() {
     let folder = Folder::new();
     let loaded = folder.source(Pseudo, format!("#hash R 5 644 0 0 1 0 0\n# other\n{MARKER}n")).unwrap();
