@@ -13,6 +13,7 @@ use flashwright_codec::pipeline::{self, Lanes};
 use flashwright_tree::{Content, ContentError, NodeId, Tree};
 
 use super::dedup::{BlockIndex, Hash, Match, Sequence};
+use super::fragment::{FragmentPacker, Full, Place};
 use super::kind::{DataKind, data_kind};
 use super::pack::{PackedBlock, Packer, stored};
 use super::plan::path_of;
@@ -39,8 +40,8 @@ pub(super) struct FileData {
     pub(super) start: Option<Sequence>,
     /// For each block of the file: which of the blocks from `start` on, or [`HOLE`].
     pub(super) blocks: Vec<u32>,
-    /// Fragment and offset of the tail.
-    pub(super) tail: Option<(u32, u32)>,
+    /// Where the tail is; see [`DataArea::tail`].
+    pub(super) tail: Option<Place>,
     /// Bytes of the file that are holes.
     pub(super) sparse: u64,
 }
@@ -61,9 +62,31 @@ pub(super) struct DataArea {
     pub(super) blocks: Vec<Placed>,
     /// Block of each fragment.
     pub(super) fragments: Vec<Sequence>,
+    /// Fragment that each open block became, and the byte at which it starts.
+    joined: Vec<(u32, u32)>,
     pub(super) counts: Counts,
     /// Branch filters that some block was kept with.
     pub(super) filters: BTreeSet<Bcj>,
+}
+
+impl DataArea {
+    /// Fragment and offset of a file's tail.
+    pub(super) fn tail(&self, file: &FileData) -> Option<(u32, u32)> {
+        let place = file.tail?;
+        let (fragment, start) = self.joined[place.open as usize];
+        Some((fragment, start + place.offset))
+    }
+
+    fn add_fragment(&mut self, sequence: Sequence, members: &[(u32, u32)]) {
+        // There are never more fragments than blocks, which are counted with 32 bits.
+        let fragment = u32::try_from(self.fragments.len()).unwrap_or(u32::MAX);
+        self.fragments.push(sequence);
+        for &(open, start) in members {
+            let open = open as usize;
+            self.joined.resize(self.joined.len().max(open + 1), (0, 0));
+            self.joined[open] = (fragment, start);
+        }
+    }
 }
 
 /// What happened to the data.
@@ -140,7 +163,7 @@ pub(super) fn write_data<W: Write>(
             index: BlockIndex::default(),
             origins: Vec::new(),
             tails: HashMap::new(),
-            fragment: OpenFragment::default(),
+            fragments: FragmentPacker::new(shared.block_size()),
             current: Current::default(),
             area: DataArea { files: vec![FileData::default(); files.len()], ..DataArea::default() },
             progress: Progress { bytes_total: total, files_total: files.len() as u64, ..Progress::default() },
@@ -241,13 +264,6 @@ fn read_pieces(shared: &Shared<'_>, range: Origin) -> Result<Vec<Piece>, WriteEr
     Ok(pieces)
 }
 
-/// The fragment block that is being filled.
-#[derive(Default)]
-struct OpenFragment {
-    data: Vec<u8>,
-    kinds: BTreeSet<DataKind>,
-}
-
 struct Driver<'a, W: Write> {
     shared: &'a Shared<'a>,
     lanes: &'a Lanes<Job, Done>,
@@ -256,8 +272,8 @@ struct Driver<'a, W: Write> {
     index: BlockIndex,
     /// Where the data of each block comes from, for comparison; `None` for fragment blocks.
     origins: Vec<Option<Origin>>,
-    tails: HashMap<Hash, (u32, u32, Origin)>,
-    fragment: OpenFragment,
+    tails: HashMap<Hash, (Place, Origin)>,
+    fragments: FragmentPacker,
     current: Current,
     area: DataArea,
     progress: Progress,
@@ -303,7 +319,10 @@ impl<W: Write> Driver<'_, W> {
             }
             self.drain(self.pack_window)?;
         }
-        self.flush_fragment()?;
+        let open = std::mem::replace(&mut self.fragments, FragmentPacker::new(0));
+        for full in open.finish() {
+            self.fragment(full)?;
+        }
         self.drain(0)
     }
 
@@ -378,10 +397,7 @@ impl<W: Write> Driver<'_, W> {
         hash: Option<Hash>,
         origin: Option<Origin>,
     ) -> Result<Sequence, WriteError> {
-        let sequence = self.index.push(hash).ok_or_else(|| WriteError::Tree {
-            what: "more than 4294967294 blocks of data".into(),
-            remedy: "use a larger block size",
-        })?;
+        let sequence = self.index.push(hash).ok_or_else(too_many_blocks)?;
         self.origins.push(origin);
         self.lanes.submit(PACK, job);
         self.drain(self.pack_window)?;
@@ -390,32 +406,24 @@ impl<W: Write> Driver<'_, W> {
 
     fn tail(&mut self, piece: Piece, origin: Origin) -> Result<(), WriteError> {
         if self.shared.options.duplicates
-            && let Some(&(fragment, offset, same)) = self.tails.get(&piece.hash)
+            && let Some(&(place, same)) = self.tails.get(&piece.hash)
         {
-            self.area.files[origin.file].tail = Some((fragment, offset));
+            self.area.files[origin.file].tail = Some(place);
             self.area.counts.duplicate_bytes += origin.len as u64;
             return self.compare(origin, same);
         }
-        if self.fragment.data.len() + piece.len > self.shared.block_size() {
-            self.flush_fragment()?;
-        }
-        let place = (index(self.area.fragments.len())?, index(self.fragment.data.len())?);
-        self.fragment.data.extend_from_slice(&piece.data);
-        self.fragment.kinds.insert(self.current.kind);
+        let placed = self.fragments.place(self.current.kind, &piece.data);
+        let (place, full) = placed.ok_or_else(too_many_blocks)?;
         self.area.files[origin.file].tail = Some(place);
-        self.tails.entry(piece.hash).or_insert((place.0, place.1, origin));
+        self.tails.entry(piece.hash).or_insert((place, origin));
         self.current.fresh = true;
-        Ok(())
+        full.map_or(Ok(()), |full| self.fragment(full))
     }
 
-    fn flush_fragment(&mut self) -> Result<(), WriteError> {
-        let OpenFragment { data, kinds } = std::mem::take(&mut self.fragment);
-        if data.is_empty() {
-            return Ok(());
-        }
-        let job = Job::Pack { source: Block::Data(data), kinds, store: self.shared.options.store.fragments };
-        let sequence = self.submit(job, None, None)?;
-        self.area.fragments.push(sequence);
+    fn fragment(&mut self, full: Full) -> Result<(), WriteError> {
+        let (source, store) = (Block::Data(full.data), self.shared.options.store.fragments);
+        let sequence = self.submit(Job::Pack { source, kinds: full.kinds, store }, None, None)?;
+        self.area.add_fragment(sequence, &full.members);
         Ok(())
     }
 
@@ -468,11 +476,8 @@ impl<W: Write> Driver<'_, W> {
     }
 }
 
-fn index(value: usize) -> Result<u32, WriteError> {
-    u32::try_from(value).map_err(|_| WriteError::Tree {
-        what: "more than 4294967295 fragments".into(),
-        remedy: "use a larger block size",
-    })
+fn too_many_blocks() -> WriteError {
+    WriteError::Tree { what: "more than 4294967294 blocks of data".into(), remedy: "use a larger block size" }
 }
 
 /// All data of all files, cut into reading jobs.

@@ -175,7 +175,7 @@ impl<'a> InodeWriter<'a> {
         let data = &self.data.files[self.file_index[&id]];
         let xattr = self.xattrs.of(id);
         let start = data.start.map_or(0, |start| self.data.blocks[start as usize].offset);
-        let (fragment, fragment_offset) = data.tail.unwrap_or((NONE32, 0));
+        let (fragment, fragment_offset) = self.data.tail(data).unwrap_or((NONE32, 0));
         let nlink = self.links(id);
         let basic = (u32::try_from(start), u32::try_from(file_size));
         match basic {

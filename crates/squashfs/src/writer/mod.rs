@@ -11,6 +11,7 @@
 mod data;
 mod dedup;
 mod directory;
+mod fragment;
 mod inode;
 mod kind;
 mod metadata;
@@ -110,7 +111,7 @@ pub fn write<W: Write + Seek>(
     if let Some(record) = &record {
         out.write(record)?;
     }
-    let files = order::data_order(tree, &plan, options)?;
+    let files = order::data_order(tree);
     let data = data::write_data(tree, &files, options, threads, &mut out, progress)?;
     let tables = table::write_tables(tree, &plan, &files, &data, options, &mut out)?;
     let bytes_used = out.position;

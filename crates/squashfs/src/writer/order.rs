@@ -6,36 +6,19 @@
 
 use flashwright_tree::{NodeId, Tree};
 
-use super::kind::{DataKind, HEAD, data_kind};
-use super::plan::{Plan, path_of};
-use crate::error::WriteError;
-use crate::options::{Effort, Options};
-
 /// Longer "extensions" are parts of names.
 const MAX_EXTENSION: usize = 8;
 
 /// The files in the order in which their data is read, packed into fragments and written: by the extension of their
-/// first name, then by that name, then by path; with [`Effort::Max`] first of all by what their first bytes are.
-pub(super) fn data_order(tree: &Tree, plan: &Plan, options: &Options) -> Result<Vec<NodeId>, WriteError> {
-    let mut order = Vec::with_capacity(plan.files.len());
-    for entry in tree.walk().filter(|entry| entry.first && entry.node.content().is_some()) {
-        let kind = if options.effort == Effort::Max { kind_of(tree, entry.id)? } else { DataKind::default() };
-        order.push((kind, entry.path, entry.id));
-    }
-    order.sort_by_cached_key(|(kind, path, _)| {
+/// first name, then by that name, then by path.
+pub(super) fn data_order(tree: &Tree) -> Vec<NodeId> {
+    let files = tree.walk().filter(|entry| entry.first && entry.node.content().is_some());
+    let mut order: Vec<_> = files.map(|entry| (entry.path, entry.id)).collect();
+    order.sort_by_cached_key(|(path, _)| {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
-        (*kind, extension(&name).to_vec(), name, path.clone())
+        (extension(&name).to_vec(), name, path.clone())
     });
-    Ok(order.into_iter().map(|(.., id)| id).collect())
-}
-
-fn kind_of(tree: &Tree, id: NodeId) -> Result<DataKind, WriteError> {
-    let Some(content) = tree.node(id).content() else { return Ok(DataKind::default()) };
-    let mut head = vec![0; usize::try_from(content.len()).unwrap_or(HEAD).min(HEAD)];
-    let mut reader = content.reader();
-    let result = reader.read_exact_at(0, &mut head).and_then(|()| reader.finish());
-    result.map_err(|error| WriteError::Content { path: path_of(tree, id), error })?;
-    Ok(data_kind(&head))
+    order.into_iter().map(|(_, id)| id).collect()
 }
 
 /// What stands after the last dot; version numbers after it (`.so.1.2`) are passed over. Empty when there is none.
@@ -89,14 +72,9 @@ mod tests {
                 tree.insert(id, name.as_bytes(), Node::file(0o644, Content::from_bytes(content))).unwrap();
             }
         }
-        let plan = Plan::new(&tree, 4096).unwrap();
-        let order = |effort| {
-            let files = data_order(&tree, &plan, &Options { effort, ..Options::default() }).unwrap();
-            files.iter().map(|&id| String::from_utf8(path_of(&tree, id)).unwrap()).collect::<Vec<_>>()
-        };
-        let names = ["a/copyright", "b/copyright", "a/x.py", "b/y.py", "b/lib.so", "a/lib.so.1"];
-        assert_eq!(order(Effort::Default), names);
-        let kinds = ["a/copyright", "b/copyright", "a/x.py", "b/y.py", "b/lib.so", "a/lib.so.1"];
-        assert_eq!(order(Effort::Max), kinds);
+        let files =
+            data_order(&tree).into_iter().map(|id| tree.walk().find(|entry| entry.id == id).unwrap().path);
+        let names: Vec<_> = files.map(|path| String::from_utf8(path).unwrap()).collect();
+        assert_eq!(names, ["a/copyright", "b/copyright", "a/x.py", "b/y.py", "b/lib.so", "a/lib.so.1"]);
     }
 }

@@ -22,8 +22,6 @@ pub(super) struct Plan {
     pub(super) numbers: Vec<u32>,
     /// Number of inodes.
     pub(super) inodes: u32,
-    /// Regular files in the order of the walk, each once.
-    pub(super) files: Vec<NodeId>,
     /// Link count by [`NodeId::index`].
     pub(super) links: Vec<u32>,
     /// All uids and gids, sorted.
@@ -38,7 +36,6 @@ impl Plan {
             directories: Vec::new(),
             numbers: vec![0; tree.arena_len()],
             inodes: 0,
-            files: Vec::new(),
             links: vec![0; tree.arena_len()],
             ids: Vec::new(),
             parents: vec![Tree::ROOT; tree.arena_len()],
@@ -59,14 +56,10 @@ impl Plan {
             }
             check_node(&entry.path, node, block_size)?;
             ids.extend([node.metadata.uid, node.metadata.gid]);
-            match &node.kind {
-                NodeKind::Directory(entries) => {
-                    self.directories.push(entry.id);
-                    self.parents[index] = entry.parent;
-                    self.links[index] = directory_links(tree, entries.values());
-                }
-                NodeKind::File(_) => self.files.push(entry.id),
-                _ => {}
+            if let NodeKind::Directory(entries) = &node.kind {
+                self.directories.push(entry.id);
+                self.parents[index] = entry.parent;
+                self.links[index] = directory_links(tree, entries.values());
             }
         }
         if ids.len() > MAX_IDS {
