@@ -90,21 +90,17 @@ fn candidates(
 ) -> Vec<xz::Settings> {
     let mut all = vec![*base];
     for &kind in kinds {
+        // Long matches are worth a search in text; machine code does not get smaller, measured on ARM.
+        let thorough = if kind == DataKind::Text { base.with_longest_search() } else { *base };
         if search {
-            let longest = base.with_longest_search();
-            all.extend(plain_bits(kind).iter().map(|&(lc, lp, pb)| longest.with_bits(lc, lp, pb)));
+            all.extend(plain_bits(kind).iter().map(|&(lc, lp, pb)| thorough.with_bits(lc, lp, pb)));
         }
         let DataKind::Code(machine) = kind else { continue };
-        for bcj in machine.filters().iter().filter(|bcj| filters.contains(bcj)) {
-            let (usual, others) = filter_bits(*bcj);
-            let with_bits =
-                |base: xz::Settings, (lc, lp, pb)| base.with_bcj(Some(*bcj)).with_bits(lc, lp, pb);
-            if search {
-                let longest = base.with_longest_search();
-                all.extend([usual].iter().chain(others).map(|&bits| with_bits(longest, bits)));
-            } else {
-                all.push(with_bits(*base, usual));
-            }
+        for &bcj in machine.filters().iter().filter(|bcj| filters.contains(bcj)) {
+            let (usual, others) = filter_bits(bcj);
+            let others = if search { others } else { &[] };
+            let bits = [usual].into_iter().chain(others.iter().copied());
+            all.extend(bits.map(|(lc, lp, pb)| base.with_bcj(Some(bcj)).with_bits(lc, lp, pb)));
         }
     }
     all
