@@ -14,9 +14,12 @@
 //! | `zstd` | libzstd | SquashFS, UBIFS |
 //! | `lz4` | liblz4 | SquashFS |
 //! | `lzo` | lzokay | SquashFS, JFFS2, UBIFS |
+//!
+//! [`rtime`], the run-length code of JFFS2, is small and always there.
 
 mod error;
 pub mod pipeline;
+pub mod rtime;
 
 #[cfg(feature = "lz4")]
 pub mod lz4;
