@@ -74,6 +74,7 @@ make xz -comp xz -b 4K -always-use-fragments -Xbcj arm
 make zstd -comp zstd -b 16K -no-fragments -Xcompression-level 19
 make lz4 -comp lz4 -b 128K -Xhc
 make lzo -comp lzo -b 16K -no-exports -no-tailends
+make lzma -comp lzma -b 16K
 make plain -comp gzip -b 4K -noI -noD -noF -noX -noId -no-duplicates -nopad
 make noxattr -comp zstd -b 1M -no-xattrs -all-root
 

@@ -141,6 +141,13 @@ pub fn decompressor(memory: u64) -> Box<dyn Decompressor> {
     Box::new(Unxz { memory })
 }
 
+/// A decompressor of LZMA-alone units (13-byte header, then LZMA1), which old vendor kernels have in SquashFS 4.0. Needs
+/// at most `memory` bytes.
+#[must_use]
+pub fn lzma_alone_decompressor(memory: u64) -> Box<dyn Decompressor> {
+    Box::new(Unlzma { memory })
+}
+
 struct Xz {
     settings: Settings,
 }
@@ -157,16 +164,31 @@ struct Unxz {
 
 impl Decompressor for Unxz {
     fn decompress(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CodecError> {
-        let failed = |error| CodecError::library(NAME, error);
-        let mut stream = Stream::new_stream_decoder(self.memory, 0).map_err(failed)?;
-        let status = stream.process(input, output, Action::Finish);
-        match status.map_err(|error| CodecError::corrupt(NAME, error))? {
-            Status::StreamEnd => {}
-            _ => return Err(CodecError::corrupt(NAME, "the stream is cut off or unpacks to too much")),
-        }
-        if stream.total_in() != input.len() as u64 {
-            return Err(CodecError::corrupt(NAME, "bytes follow the stream"));
-        }
-        usize::try_from(stream.total_out()).map_err(|error| CodecError::corrupt(NAME, error))
+        let stream = Stream::new_stream_decoder(self.memory, 0);
+        unpack(stream.map_err(|error| CodecError::library(NAME, error))?, input, output)
     }
+}
+
+struct Unlzma {
+    memory: u64,
+}
+
+impl Decompressor for Unlzma {
+    fn decompress(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, CodecError> {
+        let stream = Stream::new_lzma_decoder(self.memory);
+        unpack(stream.map_err(|error| CodecError::library(NAME, error))?, input, output)
+    }
+}
+
+/// Unpacks one whole stream; returns how many bytes came out.
+fn unpack(mut stream: Stream, input: &[u8], output: &mut [u8]) -> Result<usize, CodecError> {
+    let status = stream.process(input, output, Action::Finish);
+    match status.map_err(|error| CodecError::corrupt(NAME, error))? {
+        Status::StreamEnd => {}
+        _ => return Err(CodecError::corrupt(NAME, "the stream is cut off or unpacks to too much")),
+    }
+    if stream.total_in() != input.len() as u64 {
+        return Err(CodecError::corrupt(NAME, "bytes follow the stream"));
+    }
+    usize::try_from(stream.total_out()).map_err(|error| CodecError::corrupt(NAME, error))
 }

@@ -12,7 +12,7 @@ pub const HEAD_LEN: usize = size_of::<SuperBlock>();
 const VERSION_OFFSET: usize = 28;
 
 const FOREIGN_REMEDY: &str =
-    "read it with the foreign reader (cargo feature `foreign`), or make the image again as SquashFS 4.0";
+    "try the foreign reader (cargo feature `foreign`), or make the image again as SquashFS 4.0";
 
 /// What the first bytes of an image say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub fn detect(head: &[u8]) -> bool {
 #[must_use]
 pub fn identify(head: &[u8]) -> Identity {
     let Some(&magic) = head.first_chunk::<4>() else { return Identity::Other };
-    let Some(big_endian) = big_endian(magic) else { return Identity::Other };
+    let Some(big_endian) = big_endian(magic, head) else { return Identity::Other };
     let Some(version) = version(head, big_endian) else {
         return if magic == MAGIC.to_le_bytes() { Identity::Standard } else { Identity::Other };
     };
@@ -62,12 +62,14 @@ pub fn identify(head: &[u8]) -> Identity {
     Identity::Foreign(Foreign { magic, big_endian, version, description: describe(magic, version) })
 }
 
-/// Byte order by magic; `None` when it is no magic. In vendor magics only the version tells it, and little-endian
-/// is what is left.
-fn big_endian(magic: [u8; 4]) -> Option<bool> {
+/// Byte order; `None` when this is no magic. Vendors have used their magics with either: there the version tells it.
+fn big_endian(magic: [u8; 4], head: &[u8]) -> Option<bool> {
     match &magic {
-        b"sqsh" | b"sqlz" | b"qshs" | b"tqsh" => Some(true),
-        b"hsqs" | b"zlqs" | b"shsq" | b"hsqt" => Some(false),
+        b"sqsh" => Some(true),
+        b"hsqs" => Some(false),
+        b"sqlz" | b"zlqs" | b"qshs" | b"shsq" | b"tqsh" | b"hsqt" => {
+            Some(version(head, true).is_some_and(|(major, _)| (1..=VERSION.0).contains(&major)))
+        }
         _ => None,
     }
 }
@@ -87,14 +89,6 @@ const fn describe(magic: [u8; 4], version: (u16, u16)) -> &'static str {
         (b"sqlz" | b"zlqs", _) => "SquashFS of a vendor, with LZMA",
         _ => "SquashFS of a vendor, with swapped magic",
     }
-}
-
-/// The error for an image with LZMA-alone blocks.
-pub(super) fn lzma() -> ReadError {
-    ReadError::unsupported(
-        "SquashFS 4.0 with LZMA-alone compression, as of old vendor kernels",
-        FOREIGN_REMEDY,
-    )
 }
 
 /// The superblock of a standard image, or the error that says what else `head` is.

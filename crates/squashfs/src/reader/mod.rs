@@ -7,9 +7,9 @@
 //!   └─ check()  ── all of it read and held against the rules of the format and of Linux
 //! ```
 //!
-//! Reads every SquashFS 4.0 little-endian image: all compressors of Linux, uncompressed parts, fragments, extended
-//! inodes, xattrs in line and out of line, hard links, holes. Other versions, byte orders and vendors are told by
-//! [`identify`] and read by the module `foreign` (cargo feature of that name).
+//! Reads every SquashFS 4.0 little-endian image: all compressors of Linux and LZMA-alone, uncompressed parts, fragments,
+//! extended inodes, xattrs in line and out of line, hard links, holes. Other versions, byte orders and vendors are told
+//! by [`identify`], and some of them read by the module `foreign` (cargo feature of that name).
 //!
 //! No image makes this panic, recurse, loop for ever, or take more memory than [`Limits`] say: every position is
 //! checked before it is used, and every length before anything is allocated for it.
@@ -36,6 +36,8 @@ mod check;
 mod data;
 mod directory;
 mod error;
+#[cfg(feature = "foreign")]
+pub mod foreign;
 mod identify;
 mod info;
 mod inode;
@@ -93,9 +95,6 @@ impl Image {
     pub fn open_with(source: Arc<dyn ReadAt>, len: u64, limits: Limits) -> Result<Self, ReadError> {
         let whole = Input::new(source, len);
         let facts = Facts::read(&whole)?;
-        if facts.compression == Compression::Lzma {
-            return Err(identify::lzma());
-        }
         let input = whole.cut(facts.superblock.bytes_used.get());
         Ok(Image { facts, input, whole, limits })
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use flashwright_codec::{Decompressor, lz4, lzo, xz, zlib, zstd};
+use flashwright_codec::{CodecError, Decompressor, lz4, lzo, xz, zlib, zstd};
 
 use super::ReadError;
 use super::input::Input;
@@ -57,6 +57,18 @@ struct Worker {
     stored: Vec<u8>,
 }
 
+/// The decompressor of that number.
+pub(super) fn decompressor(compression: Compression) -> Result<Box<dyn Decompressor>, CodecError> {
+    Ok(match compression {
+        Compression::Gzip => zlib::decompressor(),
+        Compression::Lzo => lzo::decompressor(),
+        Compression::Xz => xz::decompressor(XZ_MEMORY),
+        Compression::Lz4 => lz4::decompressor(),
+        Compression::Zstd => zstd::decompressor()?,
+        Compression::Lzma => xz::lzma_alone_decompressor(XZ_MEMORY),
+    })
+}
+
 impl fmt::Debug for Unpacker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unpacker").field("compression", &self.compression).finish_non_exhaustive()
@@ -72,16 +84,8 @@ impl Unpacker {
         if let Some(worker) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(worker);
         }
-        let decompressor = match self.compression {
-            Compression::Gzip => zlib::decompressor(),
-            Compression::Lzo => lzo::decompressor(),
-            Compression::Xz => xz::decompressor(XZ_MEMORY),
-            Compression::Lz4 => lz4::decompressor(),
-            Compression::Zstd => {
-                zstd::decompressor().map_err(|error| ReadError::unpack("decompressor", error))?
-            }
-            Compression::Lzma => return Err(super::identify::lzma()),
-        };
+        let decompressor = decompressor(self.compression);
+        let decompressor = decompressor.map_err(|error| ReadError::unpack("decompressor", error))?;
         Ok(Worker { decompressor, stored: Vec::new() })
     }
 

@@ -6,7 +6,7 @@ use flashwright_tree::Kind;
 use zerocopy::little_endian::{U32, U64};
 
 use super::{Checker, Finding};
-use crate::format::{DirIndex, METADATA_SIZE, MetadataRef, XattrId, flags};
+use crate::format::{Compression, DirIndex, METADATA_SIZE, MetadataRef, XattrId, flags};
 use crate::reader::info;
 use crate::reader::inode::{Body, Inode};
 use crate::reader::input::Input;
@@ -241,6 +241,10 @@ impl Checker<'_> {
 
     fn flags(&mut self) {
         let superblock = &self.facts.superblock;
+        if self.facts.compression == Compression::Lzma {
+            let expected = "a compressor that Linux without vendor patches knows";
+            self.report.add(Finding::error("compressor", expected, "lzma").at(0x14));
+        }
         if self.facts.has(flags::NO_FRAGMENTS) && superblock.fragments.get() > 0 {
             let finding = Finding::warning("flags", "no fragments, as they say", superblock.fragments.get());
             self.report.add(finding.at(0x18));
