@@ -250,6 +250,15 @@ impl Options {
         Ok(())
     }
 
+    /// Whether the last, short piece of a file of that length goes into a fragment.
+    pub(crate) fn tail_in_fragment(&self, file_len: u64) -> bool {
+        match self.fragments {
+            Fragments::Never => false,
+            Fragments::SmallFiles => file_len < u64::from(self.block_size),
+            Fragments::Tails => true,
+        }
+    }
+
     fn by_effort<T>(&self, fast: T, default: T, max: T) -> T {
         match self.effort {
             Effort::Fast => fast,

@@ -19,7 +19,7 @@ use super::pack::{PackedBlock, Packer, stored};
 use super::plan::path_of;
 use super::{Output, Progress};
 use crate::error::WriteError;
-use crate::options::{Bcj, Fragments, Options};
+use crate::options::{Bcj, Options};
 
 /// Stands for a hole in [`FileData::blocks`].
 pub(super) const HOLE: u32 = u32::MAX;
@@ -202,15 +202,6 @@ impl<'a> Shared<'a> {
         result.map_err(|error| self.failed(range.file, error))?;
         Ok(data)
     }
-
-    /// Whether the last, short piece of a file goes into a fragment.
-    fn tail_in_fragment(&self, file_len: u64) -> bool {
-        match self.options.fragments {
-            Fragments::Never => false,
-            Fragments::SmallFiles => file_len < u64::from(self.options.block_size),
-            Fragments::Tails => true,
-        }
-    }
 }
 
 struct Worker {
@@ -357,7 +348,7 @@ impl<W: Write> Driver<'_, W> {
             data.sparse += piece.len as u64;
             self.area.counts.hole_bytes += piece.len as u64;
             Ok(())
-        } else if short && self.shared.tail_in_fragment(current.len) {
+        } else if short && self.shared.options.tail_in_fragment(current.len) {
             self.tail(piece, origin)
         } else {
             self.block(piece, origin)

@@ -58,7 +58,7 @@ impl Machine {
 }
 
 /// Bytes that are enough to tell.
-const HEAD: usize = 512;
+pub(super) const HEAD: usize = 512;
 
 /// Tells the kind from the first bytes of a file (more than [`HEAD`] are not looked at).
 pub(super) fn data_kind(head: &[u8]) -> DataKind {

@@ -18,6 +18,7 @@ mod metadata;
 mod order;
 mod pack;
 mod plan;
+mod similar;
 mod table;
 mod xattr;
 
@@ -111,7 +112,7 @@ pub fn write<W: Write + Seek>(
     if let Some(record) = &record {
         out.write(record)?;
     }
-    let files = order::data_order(tree);
+    let files = order::data_order(tree, options)?;
     let data = data::write_data(tree, &files, options, threads, &mut out, progress)?;
     let tables = table::write_tables(tree, &plan, &files, &data, options, &mut out)?;
     let bytes_used = out.position;

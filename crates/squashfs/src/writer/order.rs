@@ -4,21 +4,65 @@
 //! kind: all `copyright` files, all `.py` files. The order of data says nothing about names or inodes, which keep
 //! theirs. Changing this changes images.
 
-use flashwright_tree::{NodeId, Tree};
+use flashwright_tree::{Content, NodeId, Tree};
+
+use super::kind::{HEAD, data_kind};
+use super::plan::path_of;
+use super::similar::{Tail, order_by_content, sample, sampling_rate};
+use crate::error::WriteError;
+use crate::options::{Effort, Options};
 
 /// Longer "extensions" are parts of names.
 const MAX_EXTENSION: usize = 8;
 
 /// The files in the order in which their data is read, packed into fragments and written: by the extension of their
-/// first name, then by that name, then by path.
-pub(super) fn data_order(tree: &Tree) -> Vec<NodeId> {
+/// first name, then by that name, then by path; with [`Effort::Max`] by what their tails have in common.
+pub(super) fn data_order(tree: &Tree, options: &Options) -> Result<Vec<NodeId>, WriteError> {
     let files = tree.walk().filter(|entry| entry.first && entry.node.content().is_some());
     let mut order: Vec<_> = files.map(|entry| (entry.path, entry.id)).collect();
     order.sort_by_cached_key(|(path, _)| {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
         (extension(&name).to_vec(), name, path.clone())
     });
-    order.into_iter().map(|(_, id)| id).collect()
+    let order = order.into_iter().map(|(_, id)| id).collect();
+    if options.effort == Effort::Max { by_content(tree, order, options) } else { Ok(order) }
+}
+
+fn by_content(tree: &Tree, order: Vec<NodeId>, options: &Options) -> Result<Vec<NodeId>, WriteError> {
+    let block_size = options.block_size as usize;
+    let lens = order.iter().map(|&id| tail_len(tree, id, options));
+    let rate = sampling_rate(lens.map(|len| len as u64).sum());
+    let (mut tails, mut without) = (Vec::new(), Vec::new());
+    for file in order {
+        match tail_len(tree, file, options) {
+            0 => without.push(file),
+            len => tails.push(read_tail(tree, file, len, rate)?),
+        }
+    }
+    let mut order = order_by_content(tails, block_size);
+    order.extend(without);
+    Ok(order)
+}
+
+/// Bytes of a file that go into a fragment.
+fn tail_len(tree: &Tree, id: NodeId, options: &Options) -> usize {
+    let len = tree.node(id).content().map_or(0, Content::len);
+    // Less than a block.
+    let tail = usize::try_from(len % u64::from(options.block_size)).unwrap_or(0);
+    if options.tail_in_fragment(len) { tail } else { 0 }
+}
+
+fn read_tail(tree: &Tree, file: NodeId, len: usize, rate: u64) -> Result<Tail, WriteError> {
+    let Some(content) = tree.node(file).content() else { unreachable!("only regular files are listed") };
+    let mut head = vec![0; usize::try_from(content.len()).unwrap_or(HEAD).min(HEAD)];
+    let mut data = vec![0; len];
+    let mut reader = content.reader();
+    let result = reader
+        .read_exact_at(0, &mut head)
+        .and_then(|()| reader.read_exact_at(content.len() - len as u64, &mut data))
+        .and_then(|()| reader.finish());
+    result.map_err(|error| WriteError::Content { path: path_of(tree, file), error })?;
+    Ok(Tail { file, kind: data_kind(&head), len, samples: sample(&data, rate) })
 }
 
 /// What stands after the last dot; version numbers after it (`.so.1.2`) are passed over. Empty when there is none.
@@ -72,8 +116,8 @@ mod tests {
                 tree.insert(id, name.as_bytes(), Node::file(0o644, Content::from_bytes(content))).unwrap();
             }
         }
-        let files =
-            data_order(&tree).into_iter().map(|id| tree.walk().find(|entry| entry.id == id).unwrap().path);
+        let order = data_order(&tree, &Options::default()).unwrap();
+        let files = order.into_iter().map(|id| path_of(&tree, id));
         let names: Vec<_> = files.map(|path| String::from_utf8(path).unwrap()).collect();
         assert_eq!(names, ["a/copyright", "b/copyright", "a/x.py", "b/y.py", "b/lib.so", "a/lib.so.1"]);
     }
