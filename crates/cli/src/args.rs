@@ -19,7 +19,7 @@ pub(crate) use values::{Size, Wrong};
 
 use crate::exit;
 
-/// Builds flash images from one declarative tree, and lists and checks them
+/// Builds flash images from one declarative tree, and lists, checks and unpacks them
 ///
 /// Nothing needs root, fakeroot or a copy of the tree. The same input gives the same bytes: whatever the number of
 /// threads, the order of directories, umask, locale or time zone. The clock is never asked.
@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Build(BuildArgs),
     Pack(Box<PackArgs>),
     List(ListArgs),
+    Extract(ExtractArgs),
     Check(CheckArgs),
     Info(InfoArgs),
     Completions(CompletionsArgs),
@@ -61,6 +62,7 @@ impl Command {
             Command::Build(args) => args.run.json,
             Command::Pack(args) => args.format.common().run.json,
             Command::List(args) => args.image.json,
+            Command::Extract(args) => args.image.json,
             Command::Check(args) => args.image.json,
             Command::Info(args) => args.image.json,
             Command::Completions(_) | Command::Man(_) => false,
@@ -212,6 +214,35 @@ pub(crate) struct ListArgs {
     /// With mode, owner, size or device number, time (UTC) and target, as tar tv
     #[arg(short, long)]
     pub(crate) long: bool,
+}
+
+/// Unpack an image into a directory
+///
+/// Safe with images from anywhere: nothing is written outside of the directory, whatever names and symlinks the image
+/// has. As root, owners, devices, setuid bits and all attributes are restored. As anybody else, what could not be is
+/// written to DIR.toml and DIR.pseudo beside the directory: `flashwright pack squashfs DIR.toml` makes the same tree
+/// again. When it fails, what was unpacked until then stays.
+#[derive(Debug, Args)]
+#[command(after_long_help = after_long_help("\
+Examples:
+  flashwright extract root.squashfs -o rootfs
+  flashwright extract old.squashfs -o rootfs && flashwright pack squashfs rootfs.toml -o new.squashfs
+                                      take apart and put together again, without root"))]
+pub(crate) struct ExtractArgs {
+    #[command(flatten)]
+    pub(crate) image: ImageArg,
+    /// Directory to unpack into; made when it is missing
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Take a directory that is not empty; what is in it stays, and a name that is taken is an error
+    #[arg(long)]
+    pub(crate) into_existing: bool,
+    /// As root, do as if it were not root: no owners, no devices, no setuid bits
+    #[arg(long)]
+    pub(crate) unprivileged: bool,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 /// Check a whole image: every structure and every byte of data

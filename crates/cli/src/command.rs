@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod extract;
 mod generate;
 mod info;
 mod list;
@@ -18,6 +19,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Build(args) => build::run(&args),
         Command::Pack(args) => pack::run(&args.format),
         Command::List(args) => list::run(&args),
+        Command::Extract(args) => extract::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Completions(args) => generate::completions(&args),

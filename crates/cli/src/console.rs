@@ -21,6 +21,11 @@ impl Console {
         Console { verbose: run.verbose > 0, quiet: run.quiet, json: run.json }
     }
 
+    /// A console for commands that have no warnings.
+    pub(crate) const fn plain(quiet: bool, json: bool) -> Self {
+        Console { verbose: false, quiet, json }
+    }
+
     /// Says a line, unless nothing or only JSON is wanted.
     pub(crate) fn say(self, line: impl Display) {
         if !self.quiet && !self.json {

@@ -51,4 +51,4 @@ Exit codes:
   4  invalid input: a manifest or an image says what cannot be
   5  verification failed
   6  refused for safety
-Whatever the code but 0, no output is left behind and an older output stays as it was.";
+Whatever the code but 0, no new image is left behind and an older one stays as it was.";

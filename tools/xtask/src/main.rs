@@ -1,5 +1,6 @@
 //! Every command a developer of flashwright needs: `cargo xtask test` and its friends.
 
+mod demo;
 mod process;
 mod test;
 mod tools;
@@ -19,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Run everything: formatting, lints, docs, licences, unit and property tests, outside tools, real kernels
     Test(test::Options),
+    /// Build the example router from real packages, show what is in it, and boot it in QEMU
+    Demo(demo::Options),
     /// Install and list what the tests need from outside: the peers' tools, emulators, kernels, guest programs
     Tools(tools::Options),
 }
@@ -26,6 +29,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Demo(options) => demo::run(&options),
         Command::Tools(options) => tools::run(&options),
     };
     match result {

@@ -37,8 +37,8 @@ pub(super) fn write(
 fn details(summary: &Summary, options: &Options) -> Vec<Detail> {
     let files = summary.duplicate_files;
     let bytes = summary.duplicate_bytes;
-    let duplicates = (bytes > 0)
-        .then(|| format!("{} stored before: {files} files are whole duplicates", size::show(bytes)));
+    let whole = if files == 1 { "1 whole file".into() } else { format!("{files} whole files") };
+    let duplicates = (bytes > 0).then(|| format!("duplicates: {whole}, {} in all", size::show(bytes)));
     let holes = summary.hole_bytes;
     let needs = squashfs::needed_by(&summary.filters);
     let needs_words = (!needs.is_empty()).then(|| format!("the kernel needs {}", needs.join(", ")));

@@ -4,11 +4,12 @@ use std::fs;
 
 use crate::common::{Sandbox, names_in};
 
-const COMMANDS: [&[&str]; 8] = [
+const COMMANDS: [&[&str]; 9] = [
     &["build"],
     &["pack", "squashfs"],
     &["pack", "cpio"],
     &["list"],
+    &["extract"],
     &["check"],
     &["info"],
     &["completions"],

@@ -96,3 +96,52 @@ fn cpio_is_read_as_well() {
     file.write_all(b"070701zz").unwrap();
     assert_eq!(sandbox.line("check out.cpio").code, 5);
 }
+
+#[test]
+fn an_image_is_taken_apart_and_put_together_again() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "image.toml",
+        "[nodes]\n\"/a/b\" = { text = \"hello\", mode = \"4755\", uid = 7, gid = 8, mtime = 9 }\n\
+         \"/c\" = { type = \"char\", major = 1, minor = 300, uid = 5 }\n\"/l\" = { target = \"/a/b\" }\n\
+         \"/h\" = { type = \"hardlink\", target = \"/a/b\" }\n\
+         [[output]]\nfile = \"first\"\nformat = \"squashfs\"\n",
+    );
+    sandbox.line("build image.toml").assert_ok();
+    let run = sandbox.line("extract first -o out --unprivileged --json");
+    run.assert_ok();
+    assert_eq!((&run.json()["names"], &run.json()["manifest"]), (&5.into(), &"out.toml".into()));
+    assert_eq!(fs::read(sandbox.path("out/a/b")).unwrap(), b"hello");
+    sandbox.line("pack squashfs out.toml -o second").assert_ok();
+    assert_eq!(fs::read(sandbox.path("first")).unwrap(), fs::read(sandbox.path("second")).unwrap());
+
+    let again = sandbox.line("extract first -o out --unprivileged");
+    assert_eq!(again.code, 6, "{}", again.stderr);
+    assert!(again.stderr.contains("out.toml"), "{}", again.stderr);
+    fs::remove_file(sandbox.path("out.toml")).unwrap();
+    fs::remove_file(sandbox.path("out.pseudo")).unwrap();
+    let again = sandbox.line("extract first -o out --unprivileged");
+    assert_eq!(again.code, 6, "{}", again.stderr);
+    assert!(
+        again.stderr.contains("out is not empty") && again.stderr.contains("--into-existing"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(sandbox.line("extract first").code, 2);
+    assert_eq!(sandbox.line("extract nowhere -o x").code, 1);
+    let run = sandbox.line("extract first -o quiet -q");
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (0, "", ""));
+}
+
+#[test]
+fn damaged_data_fails_the_extraction_with_exit_code_4() {
+    let sandbox = Sandbox::new();
+    sandbox.write("root/text", "all work and no play\n".repeat(5000));
+    sandbox.line("pack squashfs root -o out -c zstd --fragments never").assert_ok();
+    let mut bytes = fs::read(sandbox.path("out")).unwrap();
+    bytes[0x68] ^= 0xff;
+    sandbox.write("out", bytes);
+    let run = sandbox.line("extract out -o dir");
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("/text: "), "{}", run.stderr);
+}

@@ -9,5 +9,6 @@ mod vm;
 
 pub use compare::{Rules, differences, expected};
 pub use error::Error;
+pub use modules::write_modules;
 pub use report::{Report, StepReport};
 pub use vm::{Disk, StepId, Visit, Vm};

@@ -73,6 +73,28 @@ impl ModuleTree {
     }
 }
 
+/// Writes the modules of that names, and those they need, into `folder`, from the kernel in [`crate::peers_dir`]. A
+/// file `order` there lists them as they must be loaded.
+///
+/// # Errors
+/// [`Error::NoModule`], [`Error::Io`].
+pub fn write_modules(names: &[String], folder: &Path) -> Result<(), Error> {
+    let tree = ModuleTree::open(&crate::peers_dir().join("vm/amd64/modules"))?;
+    let mut order: Vec<String> = Vec::new();
+    for name in names {
+        for module in tree.with_dependencies(name)? {
+            let file = format!("{}.ko", module.name);
+            let path = folder.join(&file);
+            fs::write(&path, &module.image).map_err(Error::io(&path))?;
+            if !order.contains(&file) {
+                order.push(file);
+            }
+        }
+    }
+    let path = folder.join("order");
+    fs::write(&path, order.join("\n") + "\n").map_err(Error::io(&path))
+}
+
 /// A file's content, decompressed when its name ends in `.xz`.
 pub(crate) fn read_maybe_xz(path: &Path) -> io::Result<Vec<u8>> {
     let bytes = fs::read(path)?;

@@ -41,15 +41,19 @@ const HOST_PACKAGES: [HostPackage; 6] = [
 
 /// Installs what is missing, as root on Debian; returns what is missing after that.
 pub(crate) fn ensure() -> Vec<Missing> {
-    let mut missing = ensure_packages();
+    let with_mips = vmtest::mips_folder().is_some();
+    let mut missing = ensure_packages(|package| !package.for_mips || with_mips);
     missing.extend(ensure_cargo_deny());
     missing
 }
 
-fn ensure_packages() -> Vec<Missing> {
-    let with_mips = vmtest::mips_folder().is_some();
-    let wanted: Vec<_> =
-        HOST_PACKAGES.iter().filter(|p| !p.for_mips || with_mips).filter(|p| !is_there(p)).collect();
+/// Installs the emulator of the amd64 machine alone.
+pub(crate) fn ensure_emulator() -> Vec<Missing> {
+    ensure_packages(|package| package.package == "qemu-system-x86")
+}
+
+fn ensure_packages(choice: impl Fn(&HostPackage) -> bool) -> Vec<Missing> {
+    let wanted: Vec<_> = HOST_PACKAGES.iter().filter(|p| choice(p) && !is_there(p)).collect();
     if wanted.is_empty() {
         return Vec::new();
     }

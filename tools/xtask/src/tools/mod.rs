@@ -15,7 +15,7 @@ mod guest;
 mod host;
 mod kernel;
 mod peers;
-mod stamp;
+pub(crate) mod stamp;
 
 use std::fmt;
 
@@ -23,6 +23,7 @@ use anyhow::{Result, bail};
 
 use crate::process::{is_ci, output};
 
+pub(crate) use apt::{Apt, unpack};
 pub(crate) use host::has_cargo_tool;
 
 /// What `cargo xtask tools` takes.
@@ -102,6 +103,17 @@ pub(crate) fn ensure(update: bool) -> Vec<Missing> {
             let remedy = "needs Debian on amd64 and its package servers".to_owned();
             missing.push(Missing { what, why: format!("{error:#}"), tests, remedy });
         }
+    }
+    missing
+}
+
+/// Installs a kernel and an emulator for it, nothing else; returns what cannot be had.
+pub(crate) fn ensure_machine() -> Vec<Missing> {
+    let mut missing = host::ensure_emulator();
+    if let Err(error) = kernel::ensure(false) {
+        let remedy = "needs Debian on amd64 and its package servers".to_owned();
+        let (what, tests) = ("Linux for amd64", "booting");
+        missing.push(Missing { what, why: format!("{error:#}"), tests, remedy });
     }
     missing
 }
