@@ -13,7 +13,7 @@
 //! | `xz` | liblzma | SquashFS |
 //! | `zstd` | libzstd | SquashFS, UBIFS |
 //! | `lz4` | liblz4 | SquashFS |
-//! | `lzo` | lzokay | SquashFS, JFFS2, UBIFS |
+//! | `lzo` | ours; lzokay to unpack | SquashFS, JFFS2, UBIFS |
 //!
 //! [`rtime`], the run-length code of JFFS2, is small and always there.
 

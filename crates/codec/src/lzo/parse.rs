@@ -1,0 +1,204 @@
+//! The cheapest way through a unit.
+//!
+//! Costs are known exactly, and what a copy costs depends on what was before it in one way only: after one to
+//! three literals a copy of two bytes is allowed, after four and more one of three bytes from a little farther.
+//! So three ways are kept for every position (after a copy, after few literals, after many), and each copy found
+//! there extends the cheapest of those that allow it.
+
+#![expect(clippy::cast_possible_truncation, reason = "counts and costs stay below 2 * MAX_UNIT")]
+
+use std::ops::RangeInclusive;
+
+use super::encode::{self, CARRIED, END_LEN, NEAR_DISTANCE, SHORT_RUN, Step, TRIPLE_DISTANCE};
+use super::matches::{Finder, Found, Match, NICE_LEN};
+
+/// More than any unit costs, and far enough from the largest number to add to.
+const UNREACHED: u32 = u32::MAX / 2;
+
+/// Fewest literals that have an instruction of their own, except at the start of a unit.
+const LONG_RUN: usize = CARRIED + 1;
+
+/// The cheapest way found to end a copy at a position.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    /// Bytes of the stream up to here; the literals that follow may cost one more to tell of.
+    cost: u32,
+    /// The copy, and the literals before it.
+    step: Step,
+}
+
+/// A way to be at a position.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    cost: u32,
+    /// Literals since the last copy.
+    literals: u32,
+}
+
+impl Way {
+    const NONE: Way = Way { cost: UNREACHED, literals: 0 };
+
+    fn or_cheaper(self, other: Way) -> Way {
+        if other.cost < self.cost { other } else { self }
+    }
+}
+
+/// The cheapest ways to be at a position: after one to three literals, after more, and of all.
+#[derive(Debug, Clone, Copy)]
+struct Ways {
+    few: Way,
+    many: Way,
+    best: Way,
+}
+
+/// Where the cheapest runs of many literals started that may still go on. A run of 19 literals takes a byte more
+/// than one of 18, but the next byte is 255 literals away then: of a young and an old run that cost the same now,
+/// either may be the better one later.
+#[derive(Debug, Default)]
+struct Runs {
+    /// Position where the best run of up to [`SHORT_RUN`] literals started.
+    young: usize,
+    /// Position where the best longer run started.
+    old: Option<usize>,
+}
+
+/// Finds the steps of one unit after another.
+#[derive(Debug, Default)]
+pub(super) struct Parser {
+    /// One for each position and one for the end.
+    arrivals: Vec<Arrival>,
+    /// The steps chosen, last first.
+    steps: Vec<Step>,
+}
+
+impl Parser {
+    /// Chooses the steps for `input` and returns the length of their stream in bytes.
+    pub(super) fn parse(&mut self, input: &[u8], finder: &mut Finder) -> usize {
+        let unreached = Arrival { cost: UNREACHED, step: Step { literals: 0, len: 0, distance: 0 } };
+        self.arrivals.clear();
+        self.arrivals.resize(input.len() + 1, unreached);
+        self.arrivals[0].cost = 0;
+        let end = self.relax_all(input, finder);
+        self.trace(end);
+        end.cost as usize + END_LEN
+    }
+
+    /// The steps chosen, first first.
+    pub(super) fn steps(&self) -> impl Iterator<Item = Step> {
+        self.steps.iter().rev().copied()
+    }
+
+    /// Goes through all positions in order; returns the cheapest way to be at the end.
+    fn relax_all(&mut self, input: &[u8], finder: &mut Finder) -> Way {
+        finder.start(input.len());
+        let mut position = 0;
+        let mut runs = Runs::default();
+        loop {
+            let ways = self.ways(position, &mut runs);
+            if position == input.len() {
+                return ways.best;
+            }
+            let longest = self.relax_found(position, ways, finder.find(input, position));
+            let next = position + if longest < NICE_LEN { 1 } else { longest };
+            for passed in position + 1..next {
+                finder.pass(input, passed);
+            }
+            position = next;
+        }
+    }
+
+    /// Extends the ways to be at `position` by all copies found there; returns the length of the longest.
+    #[inline(always)]
+    fn relax_found(&mut self, position: usize, ways: Ways, found: &Found) -> usize {
+        if found.pair > 0 {
+            self.relax(position, ways.few, 2, 2..=2, found.pair);
+        }
+        let mut from = 3;
+        for &Match { len, distance } in found.longer() {
+            if from == 3 && distance > NEAR_DISTANCE && distance <= TRIPLE_DISTANCE {
+                self.relax(position, ways.many, 2, 3..=3, distance);
+            }
+            // Shorter ones are cheaper by the match before this, which is nearer.
+            while from <= len {
+                let (cost, longest) = encode::copy_cost(from, distance);
+                let to = longest.min(len);
+                self.relax(position, ways.best, cost, from..=to, distance);
+                from = to + 1;
+            }
+        }
+        from - 1
+    }
+
+    /// Extends `way` at `position` by copies of all `lens` from `distance` bytes back, at `cost` bytes each,
+    /// wherever that is cheaper than what was found before.
+    #[inline(always)]
+    fn relax(
+        &mut self,
+        position: usize,
+        way: Way,
+        cost: usize,
+        lens: RangeInclusive<usize>,
+        distance: usize,
+    ) {
+        let cost = way.cost + cost as u32;
+        let (from, to) = lens.into_inner();
+        let mut step = Step { literals: way.literals, len: from as u32, distance: distance as u32 };
+        for arrival in &mut self.arrivals[position + from..=position + to] {
+            if cost < arrival.cost {
+                *arrival = Arrival { cost, step };
+            }
+            step.len += 1;
+        }
+    }
+
+    /// The ways to be at `position`; brings `runs` up to there.
+    #[inline(always)]
+    fn ways(&self, position: usize, runs: &mut Runs) -> Ways {
+        let arrived = Way { cost: self.arrivals[position].cost, literals: 0 };
+        let few = (1..=CARRIED.min(position))
+            .map(|literals| self.run_of(position, literals))
+            .fold(Way::NONE, Way::or_cheaper);
+        let many = if position < LONG_RUN { Way::NONE } else { self.many(position, runs) };
+        Ways { few, many, best: arrived.or_cheaper(few).or_cheaper(many) }
+    }
+
+    /// The cheapest way to be at `position` after many literals.
+    #[inline(always)]
+    fn many(&self, position: usize, runs: &mut Runs) -> Way {
+        let fresh = self.run_of(position, LONG_RUN);
+        let mut young = self.run_of(position, position - runs.young);
+        let mut old = runs.old.map_or(Way::NONE, |from| self.run_of(position, position - from));
+        if young.literals as usize > SHORT_RUN {
+            // Of two that cost the same, the one that has just grown old has farther to go.
+            old = young.or_cheaper(old);
+            runs.old = Some(position - old.literals as usize);
+            young = fresh;
+        }
+        young = fresh.or_cheaper(young);
+        runs.young = position - young.literals as usize;
+        young.or_cheaper(old)
+    }
+
+    /// To be at `position` after a copy and a run of `literals`.
+    #[inline(always)]
+    fn run_of(&self, position: usize, literals: usize) -> Way {
+        let from = position - literals;
+        let cost = literals + encode::run_overhead(from == 0, literals);
+        Way { cost: self.arrivals[from].cost + cost as u32, literals: literals as u32 }
+    }
+
+    /// Walks back from the end along the cheapest way.
+    fn trace(&mut self, end: Way) {
+        self.steps.clear();
+        let mut position = self.arrivals.len() - 1;
+        let mut step = Step { literals: end.literals, len: 0, distance: 0 };
+        loop {
+            self.steps.push(step);
+            position -= (step.literals + step.len) as usize;
+            if position == 0 {
+                return;
+            }
+            step = self.arrivals[position].step;
+        }
+    }
+}
