@@ -195,7 +195,7 @@ mod tests {
         let mut tails = Vec::new();
         let mut ids = Vec::new();
         for number in 0..8u64 {
-            let data = [noise(number % 2, 3000), noise(100 + number, 500)].concat();
+            let data = [noise(number % 2 * 7919, 3000), noise(31 + number * 104_729, 500)].concat();
             let node = Node::file(0o644, Content::empty());
             let file = tree.insert(Tree::ROOT, format!("{number}").as_bytes(), node).unwrap();
             ids.push(file);
