@@ -166,7 +166,13 @@ pub(super) fn write_data<W: Write>(
             fragments: FragmentPacker::new(shared.block_size()),
             current: Current::default(),
             area: DataArea { files: vec![FileData::default(); files.len()], ..DataArea::default() },
-            progress: Progress { bytes_total: total, files_total: files.len() as u64, ..Progress::default() },
+            progress: Progress {
+                bytes_done: 0,
+                bytes_total: total,
+                // Files without data never pass through the pipeline.
+                files_done: files.iter().filter(|&&id| shared.content(id).is_empty()).count() as u64,
+                files_total: files.len() as u64,
+            },
             report: progress,
         };
         driver.run()?;
