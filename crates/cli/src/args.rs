@@ -211,6 +211,10 @@ Examples:
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) image: ImageArg,
+    /// Also read SquashFS images that Linux does not mount: big-endian, AVM, version 3, vendors' magic. By code that
+    /// hostile images can upset: for sources you trust
+    #[arg(long)]
+    pub(crate) foreign: bool,
     /// With mode, owner, size or device number, time (UTC) and target, as tar tv
     #[arg(short, long)]
     pub(crate) long: bool,
@@ -234,6 +238,10 @@ pub(crate) struct ExtractArgs {
     /// Directory to unpack into; made when it is missing
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
+    /// Also read SquashFS images that Linux does not mount: big-endian, AVM, version 3, vendors' magic. By code that
+    /// hostile images can upset: for sources you trust
+    #[arg(long)]
+    pub(crate) foreign: bool,
     /// Take a directory that is not empty; what is in it stays, and a name that is taken is an error
     #[arg(long)]
     pub(crate) into_existing: bool,

@@ -99,7 +99,9 @@ impl Failure {
     fn picture(&self) -> io::Result<String> {
         let mut picture = String::new();
         let diagnostic: &dyn Diagnostic = self.0.input.as_ref().map_or(self, |input| input);
+        // The cause is in the message already.
         miette::GraphicalReportHandler::new()
+            .without_cause_chain()
             .render_report(&mut picture, diagnostic)
             .map_err(io::Error::other)?;
         Ok(picture)

@@ -98,8 +98,9 @@ pub(crate) struct Readable {
     pub(crate) name: &'static str,
     /// Whether the first bytes of an image are of this format.
     detect: fn(&[u8]) -> bool,
-    /// The tree in it; file data stays in the image until it is read.
-    pub(crate) read: fn(&Image) -> Result<Tree, Failure>,
+    /// The tree in it; file data stays in the image until it is read. With true also of kinds that only less careful
+    /// code reads.
+    pub(crate) read: fn(&Image, bool) -> Result<Tree, Failure>,
     /// Everything that is wrong with it.
     pub(crate) check: fn(&Image) -> Result<Findings, Failure>,
     /// What it is.

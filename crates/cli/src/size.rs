@@ -60,8 +60,8 @@ pub(crate) fn show(bytes: u64) -> String {
     match exact {
         Some((unit, one)) if bytes.is_multiple_of(one) => format!("{} {unit} ({bytes} bytes)", bytes / one),
         Some((unit, one)) => {
-            let (whole, hundredths) = (bytes / one, bytes % one * 100 / one);
-            format!("{whole}.{hundredths:02} {unit} ({bytes} bytes)")
+            let hundredths = (u128::from(bytes) * 100 + u128::from(one / 2)) / u128::from(one);
+            format!("{}.{:02} {unit} ({bytes} bytes)", hundredths / 100, hundredths % 100)
         }
         None if bytes == 1 => "1 byte".into(),
         None => format!("{bytes} bytes"),
@@ -121,7 +121,7 @@ mod tests {
             (1, "1 byte"),
             (1023, "1023 bytes"),
             (131_072, "128 KiB (131072 bytes)"),
-            (1_600_000, "1.52 MiB (1600000 bytes)"),
+            (1_600_000, "1.53 MiB (1600000 bytes)"),
             (5 << 30, "5 GiB (5368709120 bytes)"),
         ];
         for (bytes, shown) in cases {

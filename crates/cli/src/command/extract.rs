@@ -18,7 +18,7 @@ use crate::size;
 pub(crate) fn run(args: &ExtractArgs) -> Result<(), Failure> {
     let start = Instant::now();
     let image = Image::open(&args.image.image)?;
-    let tree = (image.format.read)(&image)?;
+    let tree = (image.format.read)(&image, args.foreign)?;
     let console = Console::plain(args.quiet, args.image.json);
     let mut options = Options::default();
     options.privileged = rustix::process::geteuid().is_root() && !args.unprivileged;

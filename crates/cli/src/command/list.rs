@@ -17,7 +17,7 @@ const BUFFER: usize = 64 * 1024;
 
 pub(crate) fn run(args: &ListArgs) -> Result<(), Failure> {
     let image = Image::open(&args.image.image)?;
-    let tree = (image.format.read)(&image)?;
+    let tree = (image.format.read)(&image, args.foreign)?;
     let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let names = tree.name_counts();
     let mut lines = tree.walk();

@@ -85,7 +85,7 @@ impl Write for Counting<'_, '_> {
 pub(super) const READABLE: Readable = Readable {
     name: "cpio",
     detect: |head| head.starts_with(b"070701") || head.starts_with(b"070702"),
-    read,
+    read: |image, _| read(image),
     check,
     info,
 };

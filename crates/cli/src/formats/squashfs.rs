@@ -84,10 +84,21 @@ fn open(image: &Image<'_>) -> Result<Result<reader::Image, ReadError>, Failure> 
 
 fn unreadable(image: &Image<'_>, error: &ReadError) -> Failure {
     let exit = if error.class() == ErrorClass::Io { Exit::Io } else { Exit::Invalid };
-    Failure::new(exit, format!("{}: {error}", image.path.display()))
+    let failure = Failure::new(exit, format!("{}: {error}", image.path.display()));
+    match error.class() {
+        ErrorClass::Unsupported => failure.help("list and extract with --foreign read some of these"),
+        _ => failure,
+    }
 }
 
-fn read(image: &Image<'_>) -> Result<Tree, Failure> {
+fn read(image: &Image<'_>, foreign: bool) -> Result<Tree, Failure> {
+    if foreign {
+        let file = image.file.try_clone().map_err(|error| Failure::io("read", image.path, &error))?;
+        return reader::foreign::read(Arc::new(file), image.len).map_err(|error| {
+            let exit = if error.class() == ErrorClass::Io { Exit::Io } else { Exit::Invalid };
+            Failure::new(exit, format!("{}: {error}", image.path.display()))
+        });
+    }
     open(image)?.and_then(|squashfs| squashfs.tree()).map_err(|error| unreadable(image, &error))
 }
 

@@ -145,3 +145,21 @@ fn damaged_data_fails_the_extraction_with_exit_code_4() {
     assert_eq!(run.code, 4, "{}", run.stderr);
     assert!(run.stderr.contains("/text: "), "{}", run.stderr);
 }
+
+#[test]
+fn images_of_other_kinds_are_named_and_read_when_asked() {
+    let sandbox = sandbox();
+    let mut bytes = fs::read(sandbox.path("out")).unwrap();
+    // Byte 28: the version.
+    bytes[28] = 2;
+    sandbox.write("old", bytes);
+    for command in ["list old", "extract old -o dir", "check old", "info old"] {
+        let run = sandbox.line(command);
+        assert_eq!(run.code, 4, "{command}: {}", run.stderr);
+        assert!(run.stderr.contains("--foreign"), "{command}: {}", run.stderr);
+    }
+    let run = sandbox.line("list old --foreign");
+    assert_eq!(run.code, 4);
+    assert!(run.stderr.contains("nothing here reads this"), "{}", run.stderr);
+    assert_eq!(sandbox.line("list out --foreign").stdout, sandbox.line("list out").stdout);
+}

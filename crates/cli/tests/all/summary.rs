@@ -21,10 +21,10 @@ fn people_get_lines_on_standard_error_and_no_bar() {
     assert_eq!(run.stdout, "");
     let lines: Vec<&str> = run.stderr.lines().collect();
     assert!(lines[0].starts_with("out.squashfs: squashfs, 3 nodes, "), "{lines:?}");
-    assert_eq!(lines[1], "  585.93 KiB (600000 bytes) in");
+    assert_eq!(lines[1], "  585.94 KiB (600000 bytes) in");
     assert!(lines[2].starts_with("  296 KiB (303104 bytes) out, ratio 0.505"), "{lines:?}");
     assert_eq!(lines[3], "  728 KiB (745472 bytes) left of 1 MiB (1048576 bytes)");
-    assert_eq!(lines[4], "  duplicates: 1 whole file, 292.96 KiB (300000 bytes) in all");
+    assert_eq!(lines[4], "  duplicates: 1 whole file, 292.97 KiB (300000 bytes) in all");
     assert_eq!(lines.len(), 5, "{lines:?}");
     let quiet = sandbox.line("pack squashfs root -o out.squashfs -q");
     assert_eq!((quiet.code, quiet.stdout.as_str(), quiet.stderr.as_str()), (0, "", ""));
