@@ -72,8 +72,8 @@ impl Command {
 
 /// Write the images that an image.toml describes
 ///
-/// The tree is made once, and every [[output]] is written from it. The images appear together, at the end: when one
-/// fails, none is replaced.
+/// The tree is made once, and every output in the file is written from it. The images appear together, at the end:
+/// when one fails, none is replaced.
 #[derive(Debug, Args)]
 #[command(after_long_help = after_long_help("\
 Examples:

@@ -50,15 +50,16 @@ fn a_full_disk_leaves_nothing() {
 }
 
 /// Starts a run that takes long, and waits until its temporary file is there.
-fn start_long_run(sandbox: &Sandbox) -> Child {
-    sandbox.write("long/noise", noise(64 << 20));
-    let child = Command::new(env!("CARGO_BIN_EXE_flashwright"))
+fn start_long_run(sandbox: &Sandbox, len: usize) -> Child {
+    sandbox.write("long/noise", noise(len));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_flashwright"))
         .args(["pack", "squashfs", "long", "-o", "out.squashfs", "-j1", "-c", "xz:9"])
         .current_dir(sandbox.path(""))
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     while !sandbox.names().iter().any(|name| name.ends_with(".tmp")) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its temporary file was seen");
         sleep(Duration::from_millis(5));
     }
     child
@@ -69,7 +70,7 @@ fn an_interrupted_run_leaves_nothing_and_dies_of_the_signal() {
     for signal in ["TERM", "INT"] {
         let sandbox = Sandbox::new();
         sandbox.write("out.squashfs", "the old one");
-        let mut child = start_long_run(&sandbox);
+        let mut child = start_long_run(&sandbox, 64 << 20);
         assert!(
             Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success()
         );
@@ -84,7 +85,7 @@ fn an_interrupted_run_leaves_nothing_and_dies_of_the_signal() {
 fn a_file_that_changes_while_it_is_read_fails_the_run() {
     use std::io::Write;
     let sandbox = Sandbox::new();
-    let child = start_long_run(&sandbox);
+    let child = start_long_run(&sandbox, 16 << 20);
     let mut file = fs::File::options().append(true).open(sandbox.path("long/noise")).unwrap();
     file.write_all(b"more").unwrap();
     let output = child.wait_with_output().unwrap();
@@ -92,7 +93,7 @@ fn a_file_that_changes_while_it_is_read_fails_the_run() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("/noise: "), "{stderr}");
     assert!(
-        stderr.contains("changed while it was read: it had 67108864 bytes, now it has 67108868"),
+        stderr.contains("changed while it was read: it had 16777216 bytes, now it has 16777220"),
         "{stderr}"
     );
     assert_eq!(sandbox.names(), ["long"]);
