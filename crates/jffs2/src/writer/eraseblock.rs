@@ -10,7 +10,7 @@ use crate::error::WriteError;
 use crate::format::{
     END_MARK, NodeHeader, Record, Summary as SummaryRecord, SummaryMarker, node_len, node_type, padded,
 };
-use crate::options::{Flash, Options, Padding};
+use crate::options::{Options, Padding};
 
 /// What became of the eraseblocks.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,14 +107,27 @@ impl<'a, W: Write> Eraseblocks<'a, W> {
         }
         let nodes = self.pool.take_all();
         self.put(&nodes);
+        self.fill_page();
         self.written.open_bytes = self.options.eraseblock - self.filled();
         if self.options.padding != Padding::None || self.options.end_mark {
             self.buffer.resize(self.options.eraseblock as usize, ERASED);
-        } else if self.options.flash != Flash::Nor || self.options.page_size > 1 {
-            let len = self.buffer.len().next_multiple_of(self.options.page_size as usize);
-            self.buffer.resize(len, ERASED);
         }
         self.write_buffer()
+    }
+
+    /// Fills the page in which the last node ends, as the kernel does: it goes on writing in the next page, and takes what
+    /// is erased in between for a fault.
+    fn fill_page(&mut self) {
+        let len = self.filled();
+        let end = len.next_multiple_of(self.options.page_size).min(self.options.eraseblock);
+        if end - len < NodeHeader::LEN {
+            // Zeros are skipped.
+            self.buffer.resize(end as usize, 0);
+            return;
+        }
+        let header = NodeHeader::new(node_type::PADDING, end - len, self.options.endian);
+        header.put(self.options.endian, &mut self.buffer);
+        self.buffer.resize(end as usize, ERASED);
     }
 
     fn put(&mut self, nodes: &[Node]) {

@@ -24,6 +24,8 @@ pub struct Rules {
     pub xattrs: bool,
     /// A directory has as many links as `ls -l` shows elsewhere: 2, and 1 for each subdirectory.
     pub directory_links: bool,
+    /// The root directory shows one link more than that, as JFFS2's does.
+    pub extra_root_link: bool,
     /// Directories' times are compared.
     pub directory_times: bool,
     /// Files above this many bytes have no SHA-256; the same as in the step that walks.
@@ -39,6 +41,7 @@ impl Rules {
             linked_symlinks: true,
             xattrs: true,
             directory_links: true,
+            extra_root_link: false,
             directory_times: true,
             hash_up_to: u64::MAX,
         }
@@ -53,7 +56,7 @@ impl Rules {
     /// JFFS2: whole seconds.
     #[must_use]
     pub const fn jffs2() -> Self {
-        Rules { nanoseconds: false, ..Rules::exact() }
+        Rules { nanoseconds: false, extra_root_link: true, ..Rules::exact() }
     }
 
     /// UBIFS.
@@ -136,7 +139,8 @@ fn link_count(tree: &Tree, entry: &WalkEntry<'_>, names: u32, rules: &Rules) -> 
         None => names,
         Some(entries) => {
             let below = entries.values().filter(|&&id| tree.node(id).kind() == Kind::Directory).count();
-            2 + u32::try_from(below).unwrap_or(u32::MAX - 2)
+            let extra = u32::from(rules.extra_root_link && entry.path.is_empty());
+            2 + extra + u32::try_from(below).unwrap_or(u32::MAX - 3)
         }
     }
 }

@@ -1,11 +1,12 @@
 //! One step of the job.
 
 use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, statvfs, utimensat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -104,6 +105,12 @@ fn remove(path: &str) -> io::Result<()> {
 }
 
 fn set_time(path: &str, seconds: i64) -> io::Result<()> {
+    let kind = fs::symlink_metadata(path)?.file_type();
+    if let (true, Ok(seconds)) = (kind.is_file() || kind.is_dir(), u64::try_from(seconds)) {
+        // rustix hands musl on 32-bit CPUs a structure of another layout than it takes.
+        let time = UNIX_EPOCH + Duration::from_secs(seconds);
+        return File::open(path)?.set_times(FileTimes::new().set_accessed(time).set_modified(time));
+    }
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };
     Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
