@@ -1,6 +1,6 @@
 //! Our LZO1X streams unpack, start as a version 0 stream must, and stay small.
 
-use flashwright_codec::lzo;
+use flashwright_codec::{CodecError, lzo};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -139,10 +139,10 @@ fn repetitive_and_hostile_units_unpack() {
 fn streams_stay_small() {
     let cases = [
         ("text 4K", text(4096), 1_390),
-        ("text 128K", text(131_072), 37_764),
+        ("text 128K", text(131_072), 37_858),
         ("code 4K", code(4096), 3_247),
         ("code 128K", code(131_072), 94_092),
-        ("mixed 1M", [text(400_000), code(400_000), noise(200_000, 17)].concat(), 599_499),
+        ("mixed 1M", [text(400_000), code(400_000), noise(200_000, 17)].concat(), 599_773),
     ];
     for (name, input, len) in cases {
         assert_eq!(round_trip(&input), len, "{name}");
@@ -159,6 +159,15 @@ fn no_unit_depends_on_those_before() {
         assert!(used.compress(unit, usize::MAX, &mut packed).unwrap());
         assert!(packed == pack(unit));
     }
+}
+
+#[test]
+fn a_unit_that_is_too_long_is_refused() {
+    let mut output = Vec::new();
+    let error = lzo::compressor().compress(&vec![0; lzo::MAX_UNIT + 1], usize::MAX, &mut output).unwrap_err();
+    assert!(matches!(error, CodecError::Library { codec: "lzo", .. }), "{error}");
+    assert_eq!(round_trip(&vec![0; lzo::MAX_UNIT]), 1 + 1 + 1 + lzo::MAX_UNIT / 255 + 2 + 3);
+    round_trip(&noise(lzo::MAX_UNIT, 19));
 }
 
 #[test]

@@ -11,11 +11,8 @@ use super::encode::{MAX_DISTANCE, PAIR_DISTANCE};
 
 /// A copy of this many bytes is good enough: what is beside it is not searched.
 pub(super) const NICE_LEN: usize = 128;
-/// A position after one with a copy longer than this many bytes is searched a quarter as deep: mostly the
-/// same copy goes on.
-const GOOD_LEN: usize = 16;
-/// How many positions of a chain are looked at. More makes smaller streams, slower: 8 costs 0.35 % of the size,
-/// 64 gains 0.1 %.
+/// How many positions of a chain are looked at. More makes smaller streams, slower: of an armhf root file system 8
+/// makes 0.7 % more, 64 makes 0.2 % less.
 const DEPTH: usize = 32;
 
 /// Length of the shortest copy that any count of literals may precede, in bytes.
@@ -73,8 +70,6 @@ pub(super) struct Finder {
     /// positions of this unit that were gone through.
     chain: Box<[u16; SLOTS]>,
     found: Found,
-    /// Length of the longest copy at the position before.
-    last_len: usize,
 }
 
 impl Finder {
@@ -85,7 +80,6 @@ impl Finder {
             tops: Newest::new(),
             chain: Box::new([0; SLOTS]),
             found: Found { pair: 0, count: 0, longer: [Match { len: 0, distance: 0 }; DEPTH + 1] },
-            last_len: 0,
         }
     }
 
@@ -94,7 +88,6 @@ impl Finder {
         self.pairs.start(len);
         self.triples.start(len);
         self.tops.start(len);
-        self.last_len = 0;
     }
 
     /// What may be copied at `position` of `input`. Every position of a unit is given to this or to
@@ -128,23 +121,24 @@ impl Finder {
         let rest = &input[position..];
         let enough = rest.len().min(NICE_LEN);
         let reach = position.min(MAX_DISTANCE);
-        let mut depth = if self.last_len > GOOD_LEN { DEPTH / 4 } else { DEPTH };
+        let mut depth = DEPTH;
         let mut next = distance;
+        // A longer copy has these four bytes in common, and they are the least likely to be.
+        let mut wanted = word_at(rest, best - 3);
         while next != 0 && distance <= reach && best < enough && depth > 0 {
             depth -= 1;
-            let there = &input[position - distance..];
-            // A longer copy has these four bytes in common, and they are the least likely to be.
-            if there[best - 3..best + 1] == rest[best - 3..best + 1] {
-                let len = common(there, rest);
+            let at = position - distance;
+            next = usize::from(self.chain[at % SLOTS]);
+            if word_at(input, at + best - 3) == wanted {
+                let len = common(&input[at..], rest);
                 if len > best {
                     best = len;
                     self.found.push(len, distance);
+                    wanted = word_at(rest, best - 3);
                 }
             }
-            next = usize::from(self.chain[(position - distance) % SLOTS]);
             distance += next;
         }
-        self.last_len = best;
     }
 
     /// Passes over `position` of `input`, which later positions may copy.
@@ -199,6 +193,12 @@ impl<const N: usize> Newest<N> {
         let newest = position as u16;
         usize::from(newest.wrapping_sub(std::mem::replace(entry, newest)))
     }
+}
+
+/// Four bytes at `at`, or nothing beyond the end.
+#[inline(always)]
+fn word_at(input: &[u8], at: usize) -> Option<[u8; 4]> {
+    input.get(at..)?.first_chunk().copied()
 }
 
 /// How many bytes are equal at the front of both.

@@ -21,9 +21,9 @@ use parse::Parser;
 const NAME: &str = "lzo";
 
 /// Longest unit in bytes that a compressor takes; the formats here need 1 MiB. A longer one is an error.
-pub const MAX_UNIT: usize = 1 << 28;
+pub const MAX_UNIT: usize = parse::MAX_LEN;
 
-/// A compressor. It keeps 0.4 MiB, and up to 16 bytes for each byte of the longest unit it has seen.
+/// A compressor. It keeps 0.4 MiB, and up to 12 bytes for each byte of the longest unit it has seen.
 #[must_use]
 pub fn compressor() -> Box<dyn Compressor> {
     Box::new(Lzo { finder: Finder::new(), parser: Parser::default() })
