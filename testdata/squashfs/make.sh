@@ -93,5 +93,12 @@ mknod c c 1 3
 find . -exec touch -h -d @1700000000 {} +
 make tiny-plain -comp gzip -b 4K -noI -noId -noX -nopad
 make tiny-zstd -comp zstd -b 4K -nopad
+
+# Seeds for fuzzing: the same with every compressor.
+mkdir -p "$out/../../fuzz/seeds/squashfs_read"
+for compressor in gzip xz zstd lz4 lzo lzma; do
+    make "../../fuzz/seeds/squashfs_read/$compressor" -comp $compressor -b 4K -nopad
+done
+cp "$out/tiny-plain.sqfs" "$out/../../fuzz/seeds/squashfs_read/plain.sqfs"
 cd "$out"
 sha256sum ./*.sqfs > SHA256SUMS

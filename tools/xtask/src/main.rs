@@ -1,6 +1,7 @@
 //! Every command a developer of flashwright needs: `cargo xtask test` and its friends.
 
 mod demo;
+mod fuzz;
 mod process;
 mod test;
 mod tools;
@@ -22,6 +23,8 @@ enum Command {
     Test(test::Options),
     /// Build the example router from real packages, show what is in it, and boot it in QEMU
     Demo(demo::Options),
+    /// Run the fuzz targets
+    Fuzz(fuzz::Options),
     /// Install and list what the tests need from outside: the peers' tools, emulators, kernels, guest programs
     Tools(tools::Options),
 }
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Demo(options) => demo::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Tools(options) => tools::run(&options),
     };
     match result {

@@ -73,12 +73,23 @@ fn fmt() -> Result<()> {
 }
 
 fn clippy() -> Result<()> {
-    run_command(cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run_command(cargo().args([
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-features",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 fn docs() -> Result<()> {
     let mut command = cargo();
-    command.args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    command
+        .args(["doc", "--locked", "--workspace", "--all-features", "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings");
     run_command(&mut command)
 }
 
@@ -94,12 +105,20 @@ fn licences() -> Result<()> {
 
 fn tests() -> Result<()> {
     if tools::has_cargo_tool("nextest") {
-        return run_command(cargo().args(["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]));
+        return run_command(cargo().args([
+            "nextest",
+            "run",
+            "--locked",
+            "--workspace",
+            "--all-features",
+            "--no-fail-fast",
+        ]));
     }
     run_command(cargo().args([
         "test",
         "--locked",
         "--workspace",
+        "--all-features",
         "--no-fail-fast",
         "--lib",
         "--bins",
@@ -109,5 +128,5 @@ fn tests() -> Result<()> {
 
 /// Apart from the other tests, since nextest does not run them.
 fn doctests() -> Result<()> {
-    run_command(cargo().args(["test", "--locked", "--workspace", "--doc"]))
+    run_command(cargo().args(["test", "--locked", "--workspace", "--all-features", "--doc"]))
 }

@@ -105,15 +105,30 @@ pub(crate) fn has_cargo_tool(name: &str) -> bool {
 }
 
 fn ensure_cargo_deny() -> Option<Missing> {
-    if has_cargo_tool("deny") {
+    ensure_cargo_tool(
+        "deny",
+        "cargo-deny",
+        "licences of the dependencies",
+        "cargo install --locked cargo-deny",
+    )
+}
+
+/// Installs cargo-fuzz when it is missing; returns it when it still is.
+pub(crate) fn ensure_cargo_fuzz() -> Option<Missing> {
+    ensure_cargo_tool("fuzz", "cargo-fuzz", "fuzz targets", "cargo install --locked cargo-fuzz")
+}
+
+/// Installs a tool of cargo from crates.io when it is missing; returns it when it still is.
+fn ensure_cargo_tool(
+    name: &str,
+    package: &'static str,
+    tests: &'static str,
+    remedy: &str,
+) -> Option<Missing> {
+    if has_cargo_tool(name) {
         return None;
     }
-    println!("tools: installing cargo-deny from crates.io; it takes some minutes, once");
-    let error = output(cargo().args(["install", "--quiet", "--locked", "cargo-deny"])).err()?;
-    Some(Missing {
-        what: "cargo-deny",
-        why: format!("{error:#}"),
-        tests: "licences of the dependencies",
-        remedy: "cargo install --locked cargo-deny".to_owned(),
-    })
+    println!("tools: installing {package} from crates.io; it takes some minutes, once");
+    let error = output(cargo().args(["install", "--quiet", "--locked", package])).err()?;
+    Some(Missing { what: package, why: format!("{error:#}"), tests, remedy: remedy.to_owned() })
 }

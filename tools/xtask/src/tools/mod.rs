@@ -24,7 +24,7 @@ use anyhow::{Result, bail};
 use crate::process::{is_ci, output};
 
 pub(crate) use apt::{Apt, unpack};
-pub(crate) use host::has_cargo_tool;
+pub(crate) use host::{ensure_cargo_fuzz, has_cargo_tool};
 
 /// What `cargo xtask tools` takes.
 #[derive(Debug, clap::Args)]
