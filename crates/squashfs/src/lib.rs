@@ -8,6 +8,6 @@ mod writer;
 
 pub use error::WriteError;
 pub use options::{
-    BCJ_NAMES, Bcj, BcjPolicy, Effort, Fragments, Method, OptionError, Options, Padding, Store,
+    BCJ_NAMES, Bcj, BcjPolicy, Effort, Fragments, MAX_ALIGNMENT, Method, OptionError, Options, Padding, Store,
 };
 pub use writer::{Progress, Summary, needed_by, write};

@@ -160,10 +160,13 @@ pub struct Store {
     pub ids: bool,
 }
 
+/// Largest [`Padding::alignment`], 1 TiB: beyond any flash, and sums stay far from 2^64.
+pub const MAX_ALIGNMENT: u64 = 1 << 40;
+
 /// Bytes after the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Padding {
-    /// The image's length becomes a multiple of this many bytes; 1 for none. Default 4096, which loop devices need.
+    /// The image's length becomes a multiple of this many bytes, at most [`MAX_ALIGNMENT`]; 1 for none. Default 4096, which loop devices need.
     pub alignment: u64,
     /// 0x00 (default), or 0xFF, which flash need not program.
     pub byte: u8,
@@ -223,9 +226,9 @@ pub enum OptionError {
     /// Block size out of range or no power of two.
     #[error("block size {0} bytes: SquashFS takes powers of two from 4096 (4K) to 1048576 (1M)")]
     BlockSize(u32),
-    /// Alignment 0.
-    #[error("padding to a multiple of 0 bytes: give 1 for no padding, 4096 for the usual")]
-    Alignment,
+    /// Alignment 0, or above [`MAX_ALIGNMENT`].
+    #[error("padding to a multiple of {0} bytes: give 1 for no padding, 4096 for the usual, at most 1 TiB")]
+    Alignment(u64),
     /// Padding with something else than 0x00 or 0xFF.
     #[error("padding byte {0:#04x}: only 0x00 and 0xff make sense on flash")]
     PaddingByte(u8),
@@ -241,8 +244,8 @@ impl Options {
         if !self.block_size.is_power_of_two() || !(smallest..=largest).contains(&self.block_size) {
             return Err(OptionError::BlockSize(self.block_size));
         }
-        if self.padding.alignment == 0 {
-            return Err(OptionError::Alignment);
+        if !(1..=MAX_ALIGNMENT).contains(&self.padding.alignment) {
+            return Err(OptionError::Alignment(self.padding.alignment));
         }
         if !matches!(self.padding.byte, 0x00 | 0xff) {
             return Err(OptionError::PaddingByte(self.padding.byte));
@@ -309,7 +312,8 @@ mod tests {
         }
         let padding =
             |alignment, byte| Options { padding: Padding { alignment, byte }, ..Options::default() };
-        assert_eq!(padding(0, 0).validate(), Err(OptionError::Alignment));
+        assert_eq!(padding(0, 0).validate(), Err(OptionError::Alignment(0)));
+        assert_eq!(padding(u64::MAX, 0).validate(), Err(OptionError::Alignment(u64::MAX)));
         assert_eq!(padding(1, 7).validate(), Err(OptionError::PaddingByte(7)));
         assert_eq!(padding(65536, 0xff).validate(), Ok(()));
     }
