@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use flashwright_squashfs::format::Compression;
 use flashwright_squashfs::{Effort, Fragments, Method, Options, Padding, Store, write};
 use flashwright_tree::generate::{Parameters, tree};
-use flashwright_tree::{Tree, compare};
+use flashwright_tree::{Content, Node, Source, Tree, compare};
 use proptest::prelude::*;
 
 fn written(tree: &Tree, options: &Options) -> Vec<u8> {
@@ -86,4 +86,18 @@ fn an_empty_tree() {
         options.method = Method::of(compression).unwrap();
         check_round_trip(&Tree::new(), &options);
     }
+}
+
+#[test]
+fn large_directories_and_sparse_files() {
+    let mut tree = Tree::new();
+    for i in 0..100_000u32 {
+        let content = Content::from_bytes(if i % 1000 == 0 { i.to_le_bytes().to_vec() } else { Vec::new() });
+        tree.insert(Tree::ROOT, format!("{i:x} some name").as_bytes(), Node::file(0o644, content)).unwrap();
+    }
+    let hole = Content::from_bytes(*b"start").with(Source::Hole, 0, 5 << 30);
+    tree.insert(Tree::ROOT, b"sparse", Node::file(0o644, hole)).unwrap();
+    let mut options = Options::default();
+    options.method = Method::Lz4 { hc: None };
+    check_round_trip(&tree, &options);
 }

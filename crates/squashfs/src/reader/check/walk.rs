@@ -218,21 +218,9 @@ impl<'a> Checker<'a> {
                 return self.report.note(error, |finding| finding.named(path).in_inode(entry.number));
             }
         };
-        let basic = InodeType { extended: false, ..inode.inode_type };
-        if entry.type_number != basic.number() {
-            let expected = format!("{} ({})", basic.number(), basic.kind.name());
-            self.about_entry(
-                directory,
-                entry,
-                Finding::error("type in the name", expected, entry.type_number),
-            );
-        }
-        if inode.number != entry.number {
-            let finding = Finding::error("inode number in the name", inode.number, entry.number);
-            self.about_entry(directory, entry, finding);
-            if self.by_number.contains_key(&inode.number) {
-                return Ok(());
-            }
+        self.same_facts(directory, entry, &inode);
+        if inode.number != entry.number && self.by_number.contains_key(&inode.number) {
+            return Ok(());
         }
         if matches!(inode.body, Body::Directory(_)) {
             self.nodes
@@ -242,6 +230,20 @@ impl<'a> Checker<'a> {
         }
         let node = self.reach(entry.inode, &inode, directory, entry.name);
         self.examine(node, inode, end, pending)
+    }
+
+    /// A directory entry repeats the type and the number of its inode.
+    fn same_facts(&mut self, directory: usize, entry: &Entry<'_>, inode: &Inode) {
+        let basic = InodeType { extended: false, ..inode.inode_type };
+        if entry.type_number != basic.number() {
+            let expected = format!("{} ({})", basic.number(), basic.kind.name());
+            let finding = Finding::error("type in the name", expected, entry.type_number);
+            self.about_entry(directory, entry, finding);
+        }
+        if inode.number != entry.number {
+            let finding = Finding::error("inode number in the name", inode.number, entry.number);
+            self.about_entry(directory, entry, finding);
+        }
     }
 
     /// A second name for an inode that was reached before.
