@@ -1,5 +1,6 @@
 //! Every command a developer of flashwright needs: `cargo xtask test` and its friends.
 
+mod bench;
 mod demo;
 mod fuzz;
 mod process;
@@ -25,6 +26,8 @@ enum Command {
     Demo(demo::Options),
     /// Run the fuzz targets
     Fuzz(fuzz::Options),
+    /// Measure ours against the peers' tools
+    Bench(bench::Options),
     /// Install and list what the tests need from outside: the peers' tools, emulators, kernels, guest programs
     Tools(tools::Options),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Tools(options) => tools::run(&options),
     };
     match result {

@@ -1,0 +1,57 @@
+//! `cargo xtask bench`: ours and the peers' tools side by side, on this machine, now.
+//!
+//! ```text
+//! squashfs   flashwright pack squashfs against mksquashfs     time, CPU, memory, size
+//! memory     flashwright pack squashfs on 20 GB               peak memory
+//! ```
+//!
+//! Each prints Markdown that can go into `docs/BENCHMARKS.md` as it is.
+
+mod input;
+mod machine;
+mod measure;
+mod memory;
+mod root;
+mod squashfs;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::process::{cargo, run as run_command, target_dir};
+
+/// What `cargo xtask bench` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Time, CPU, memory and size against mksquashfs, compressor by compressor
+    Squashfs(squashfs::Options),
+    /// Peak memory for a large tree of data that no compressor makes smaller
+    Memory(memory::Options),
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    match &options.bench {
+        Bench::Squashfs(options) => squashfs::run(options),
+        Bench::Memory(options) => memory::run(options),
+    }
+}
+
+/// Builds the host program as it is released and returns its path.
+fn flashwright() -> Result<PathBuf> {
+    run_command(cargo().args(["build", "--quiet", "--locked", "--release", "--package", "flashwright"]))?;
+    Ok(target_dir().join("release/flashwright"))
+}
+
+/// Folder for trees and images.
+fn work_dir() -> PathBuf {
+    target_dir().join("bench")
+}
