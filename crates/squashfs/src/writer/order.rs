@@ -4,6 +4,8 @@
 //! kind: all `copyright` files, all `.py` files. The order of data says nothing about names or inodes, which keep
 //! theirs. Changing this changes images.
 
+use std::collections::HashMap;
+
 use flashwright_tree::{Content, NodeId, Tree};
 
 use super::kind::{HEAD, data_kind};
@@ -12,17 +14,23 @@ use super::similar::{Tail, order_by_content, sample, sampling_rate};
 use crate::error::WriteError;
 use crate::options::{Effort, Options};
 
+/// Files of one name in so many directories are of one kind: `copyright`, `__init__.py`.
+const COMMON_NAME: usize = 3;
 /// Longer "extensions" are parts of names.
 const MAX_EXTENSION: usize = 8;
 
 /// The files in the order in which their data is read, packed into fragments and written: by the extension of their
-/// first name, then by that name, then by path; with [`Effort::Max`] by what their tails have in common.
+/// first name, those of a name that many directories have together, then by path; with [`Effort::Max`] by what their
+/// tails have in common.
 pub(super) fn data_order(tree: &Tree, options: &Options) -> Result<Vec<NodeId>, WriteError> {
     let files = tree.walk().filter(|entry| entry.first && entry.node.content().is_some());
     let mut order: Vec<_> = files.map(|entry| (entry.path, entry.id)).collect();
+    let mut names: HashMap<Vec<u8>, usize> = HashMap::new();
+    order.iter().for_each(|(path, _)| *names.entry(name_of(path).to_vec()).or_default() += 1);
     order.sort_by_cached_key(|(path, _)| {
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
-        (extension(&name).to_vec(), name, path.clone())
+        let name = name_of(path);
+        let common = if names[name] >= COMMON_NAME { name } else { b"" };
+        (extension(name).to_vec(), common.to_vec(), path.clone())
     });
     let order = order.into_iter().map(|(_, id)| id).collect();
     if options.effort == Effort::Max { by_content(tree, order, options) } else { Ok(order) }
@@ -63,6 +71,10 @@ fn read_tail(tree: &Tree, file: NodeId, len: usize, rate: u64) -> Result<Tail, W
         .and_then(|()| reader.finish());
     result.map_err(|error| WriteError::Content { path: path_of(tree, file), error })?;
     Ok(Tail { file, kind: data_kind(&head), len, samples: sample(&data, rate) })
+}
+
+fn name_of(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
 }
 
 /// What stands after the last dot; version numbers after it (`.so.1.2`) are passed over. Empty when there is none.
@@ -107,8 +119,11 @@ mod tests {
     #[test]
     fn what_is_alike_stands_together() {
         let mut tree = Tree::new();
-        for (dir, names) in [("a", ["x.py", "copyright", "lib.so.1"]), ("b", ["y.py", "copyright", "lib.so"])]
-        {
+        for (dir, names) in [
+            ("a", ["x.py", "copyright", "lib.so.1"]),
+            ("b", ["w.py", "copyright", "lib.so"]),
+            ("c", ["README", "copyright", "a.so"]),
+        ] {
             let id = tree.insert(Tree::ROOT, dir.as_bytes(), Node::directory(0o755)).unwrap();
             for name in names {
                 let content =
@@ -119,6 +134,17 @@ mod tests {
         let order = data_order(&tree, &Options::default()).unwrap();
         let files = order.into_iter().map(|id| path_of(&tree, id));
         let names: Vec<_> = files.map(|path| String::from_utf8(path).unwrap()).collect();
-        assert_eq!(names, ["a/copyright", "b/copyright", "a/x.py", "b/y.py", "b/lib.so", "a/lib.so.1"]);
+        let expected = [
+            "c/README",
+            "a/copyright",
+            "b/copyright",
+            "c/copyright", // no extension; the common name together
+            "a/x.py",
+            "b/w.py", // otherwise directory by directory
+            "a/lib.so.1",
+            "b/lib.so",
+            "c/a.so",
+        ];
+        assert_eq!(names, expected);
     }
 }
