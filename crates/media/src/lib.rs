@@ -4,7 +4,9 @@
 mod crc;
 mod endian;
 mod geometry;
+mod ubi;
 
 pub use crc::{crc32_from_ones, crc32_from_zero};
 pub use endian::{Endian, Field, Fields};
 pub use geometry::{EraseblockSize, GeometryError};
+pub use ubi::{Leb, MAX_PEB_SIZE, Peb, UBI_HEADER_LEN, UbiGeometry, UbiGeometryError};

@@ -81,7 +81,8 @@ pub struct Module {
 /// One thing to do in the guest.
 ///
 /// A device is given as a path, as `disk:N` (the Nth image), as `mtd:NAME` or `mtdblock:NAME` (the MTD of that
-/// name), or as text that the file system itself understands, such as `ubi0:rootfs`.
+/// name), as `ubivol:N:NAME` or `ubiblock:N:NAME` (the volume of that name on UBI device N), or as text that the file
+/// system itself understands, such as `ubi0:rootfs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Step {
@@ -174,6 +175,111 @@ pub enum Step {
         /// Program and arguments.
         argv: Vec<String>,
     },
+    /// Reports what sysfs says of an MTD.
+    MtdFacts {
+        /// Name of the MTD.
+        mtd: String,
+    },
+    /// Erases every eraseblock of an MTD that is not bad.
+    MtdErase {
+        /// Name of the MTD.
+        mtd: String,
+    },
+    /// Writes an image to an MTD, each eraseblock erased first; bad ones are skipped, so what is meant for them goes to
+    /// the next. The rest of the MTD is erased.
+    MtdWrite {
+        /// Device or file read.
+        from: String,
+        /// Bytes of it; the last eraseblock is filled with 0xFF.
+        len: u64,
+        /// Name of the MTD.
+        mtd: String,
+        /// Writes the 0xFF bytes at the end of an eraseblock too, as plain flashers do; without, only up to the last page
+        /// that has anything else in it, as those do that know UBI.
+        whole: bool,
+    },
+    /// Copies an MTD to a disk as it is; of a bad eraseblock come 0xFF bytes.
+    MtdDump {
+        /// Name of the MTD.
+        mtd: String,
+        /// Device or file written.
+        to: String,
+    },
+    /// Attaches an MTD to UBI.
+    UbiAttach {
+        /// Name of the MTD.
+        mtd: String,
+        /// Number of the UBI device to be.
+        ubi: u32,
+        /// Bytes from the start of a PEB to its VID header; `None` for the sub-page after the EC header.
+        vid_hdr_offset: Option<u32>,
+        /// Bad PEBs of 1024 that are provided for; `None` for the kernel's choice.
+        max_beb_per1024: Option<u16>,
+    },
+    /// Detaches a UBI device.
+    UbiDetach {
+        /// Its number.
+        ubi: u32,
+    },
+    /// Reports what sysfs says of a UBI device and of its volumes.
+    UbiFacts {
+        /// Its number.
+        ubi: u32,
+    },
+    /// Makes a volume.
+    UbiMakeVolume {
+        /// Number of the UBI device.
+        ubi: u32,
+        /// Name of the volume.
+        name: String,
+        /// `None` for the first id that is free.
+        id: Option<u32>,
+        /// Rounded up to whole LEBs.
+        bytes: u64,
+        /// 1, or a multiple of the page.
+        alignment: u32,
+        /// Static, else dynamic.
+        is_static: bool,
+    },
+    /// Removes a volume.
+    UbiRemoveVolume {
+        /// Number of the UBI device.
+        ubi: u32,
+        /// Name of the volume.
+        name: String,
+    },
+    /// Replaces the content of a volume.
+    UbiUpdate {
+        /// Number of the UBI device.
+        ubi: u32,
+        /// Name of the volume.
+        name: String,
+        /// Device or file read.
+        from: String,
+        /// Bytes of it.
+        len: u64,
+    },
+    /// Makes the block device of a volume.
+    UbiBlock {
+        /// Number of the UBI device.
+        ubi: u32,
+        /// Name of the volume.
+        name: String,
+    },
+    /// Removes the block device of a volume.
+    UbiUnblock {
+        /// Number of the UBI device.
+        ubi: u32,
+        /// Name of the volume.
+        name: String,
+    },
+    /// Reports the SHA-256 of the first bytes of a device or file.
+    Hash {
+        /// Device or file.
+        path: String,
+        /// Bytes; to the end when there are fewer.
+        len: u64,
+    },
 }
 
 /// One line of the report.
@@ -218,6 +324,57 @@ pub struct Outcome {
     pub data: Option<Bytes>,
     /// How [`Step::Run`] ended.
     pub run: Option<RunReport>,
+    /// What [`Step::MtdFacts`] saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtd: Option<MtdReport>,
+    /// What [`Step::UbiFacts`] saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ubi: Option<UbiReport>,
+    /// What [`Step::Hash`] found: SHA-256 in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// What sysfs says of an MTD. Sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MtdReport {
+    /// Number in `/dev/mtdN`.
+    pub number: u32,
+    /// Length.
+    pub len: u64,
+    /// Eraseblock.
+    pub erase_size: u32,
+    /// Page; 1 on NOR.
+    pub write_size: u32,
+    /// Sub-page; the page where there is none.
+    pub sub_page_size: u32,
+    /// Spare bytes of each page.
+    pub oob_size: u32,
+    /// Offsets of bad eraseblocks.
+    pub bad: Vec<u64>,
+}
+
+/// What sysfs says of a UBI device, by attribute.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UbiReport {
+    /// Of the device: `total_eraseblocks`, `max_ec`, …
+    pub device: BTreeMap<String, String>,
+    /// Of its volumes by id, in decimal digits: `name`, `reserved_ebs`, `corrupted`, …
+    pub volumes: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl UbiReport {
+    /// A number that sysfs has of the device.
+    #[must_use]
+    pub fn number(&self, attribute: &str) -> Option<u64> {
+        self.device.get(attribute)?.parse().ok()
+    }
+
+    /// The attributes of the volume of that name.
+    #[must_use]
+    pub fn volume(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.volumes.values().find(|volume| volume.get("name").is_some_and(|found| found == name))
+    }
 }
 
 /// What `statvfs` says of a file system.

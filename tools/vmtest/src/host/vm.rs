@@ -183,6 +183,17 @@ impl Vm {
         result.map(drop).map_err(|error| Error::GuestFile { path: path.to_owned(), error })
     }
 
+    /// True for [`Vm::amd64`].
+    #[must_use]
+    pub const fn is_pc(&self) -> bool {
+        self.machine.modules.is_some()
+    }
+
+    /// True when the guest's root file system has something at that path.
+    pub(crate) fn has_file(&self, path: &str) -> bool {
+        self.initramfs.resolve(path.trim_start_matches('/').as_bytes()).is_some()
+    }
+
     /// Puts a whole tree into the guest's root file system; its root becomes the directory `path`, which must be new.
     ///
     /// # Errors

@@ -7,18 +7,22 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use flashwright_mtd::{mtd, ubi};
+
 /// How often a device that is not there yet is looked for, 20 ms apart.
 const TRIES: u32 = 250;
 
-/// The path of a device: `disk:N` by its serial number, `mtd:NAME` and `mtdblock:NAME` by the MTD's name, anything
-/// else as it stands.
+/// The path of a device: `disk:N` by its serial number, `mtd:NAME` and `mtdblock:NAME` by the MTD's name,
+/// `ubivol:N:NAME` and `ubiblock:N:NAME` by the volume's, anything else as it stands.
 pub(crate) fn resolve(device: &str) -> io::Result<PathBuf> {
     let Some((class, name)) = device.split_once(':') else { return Ok(device.into()) };
     for _ in 0..TRIES {
         let found = match class {
             "disk" => find("/sys/block", "serial", &disk_serial(name)).map(|disk| format!("/dev/{disk}")),
-            "mtd" => find_mtd(name).map(|number| format!("/dev/mtd{number}")),
-            "mtdblock" => find_mtd(name).map(|number| format!("/dev/mtdblock{number}")),
+            "mtd" => mtd::find(name).map(|number| format!("/dev/mtd{number}")),
+            "mtdblock" => mtd::find(name).map(|number| format!("/dev/mtdblock{number}")),
+            "ubivol" => find_volume(name).map(|(ubi, id)| format!("/dev/ubi{ubi}_{id}")),
+            "ubiblock" => find_volume(name).map(|(ubi, id)| format!("/dev/ubiblock{ubi}_{id}")),
             _ => Some(device.into()),
         };
         match found {
@@ -33,14 +37,11 @@ fn disk_serial(name: &str) -> String {
     if name.bytes().all(|byte| byte.is_ascii_digit()) { format!("disk{name}") } else { name.to_owned() }
 }
 
-fn find_mtd(name: &str) -> Option<String> {
-    let entries = fs::read_dir("/sys/class/mtd").ok()?.flatten();
-    let mtds = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut numbers: Vec<_> = mtds.filter_map(|mtd| mtd.strip_prefix("mtd")?.parse::<u32>().ok()).collect();
-    numbers.sort_unstable();
-    let path = |number| Path::new("/sys/class/mtd").join(format!("mtd{number}")).join("name");
-    let has_name = |number: &u32| fs::read_to_string(path(*number)).is_ok_and(|text| text.trim_end() == name);
-    numbers.into_iter().find(has_name).map(|number| number.to_string())
+/// A volume given as `N:NAME`.
+fn find_volume(name: &str) -> Option<(u32, u32)> {
+    let (ubi, name) = name.split_once(':')?;
+    let ubi = ubi.parse().ok()?;
+    Some((ubi, ubi::find_volume(ubi, name).ok()??))
 }
 
 fn find(class: &str, attribute: &str, value: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The guest's first and only program: does the job in `/job.json`, writes the report to a disk, powers off.
 
 mod device;
+mod flash;
 mod kernel_log;
 mod step;
 mod walk;

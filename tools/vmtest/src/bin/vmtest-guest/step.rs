@@ -11,10 +11,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, statvfs, utimensat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::system::init_module;
+use sha2::{Digest, Sha256};
 use vmtest::protocol::{Bytes, Module, NodeReport, Outcome, RunReport, StatfsReport, Step};
 
 use crate::device::resolve;
-use crate::walk::walk;
+use crate::flash;
+use crate::walk::{hex, walk};
 
 type Emit<'a> = &'a mut dyn FnMut(NodeReport) -> io::Result<()>;
 
@@ -42,8 +44,23 @@ fn try_perform(step: &Step, emit: Emit<'_>, outcome: &mut Outcome) -> io::Result
         Step::SetTime { path, seconds } => set_time(path, *seconds)?,
         Step::Sync => rustix::fs::sync(),
         Step::Run { argv } => outcome.run = Some(run(argv)?),
+        Step::Hash { path, len } => outcome.sha256 = Some(hash(path, *len)?),
+        Step::MtdFacts { mtd } => outcome.mtd = Some(flash::facts(mtd)?),
+        Step::UbiFacts { ubi } => outcome.ubi = Some(flash::ubi_facts(*ubi)?),
+        _ => flash::perform(step)?,
     }
     Ok(())
+}
+
+fn hash(path: &str, len: u64) -> io::Result<String> {
+    let mut input = File::open(resolve(path)?)?.take(len);
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
+    loop {
+        match input.read(&mut buffer)? {
+            0 => return Ok(hex(&digest.finalize())),
+            len => digest.update(&buffer[..len]),
+        }
+    }
 }
 
 pub(crate) fn load_modules(modules: &[Module]) -> io::Result<()> {

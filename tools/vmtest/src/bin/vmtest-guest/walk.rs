@@ -173,7 +173,7 @@ fn hash(parent: &OwnedFd, name: &[u8], report: &mut NodeReport) -> io::Result<St
     Ok(hex(&digest.finalize()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

@@ -1,0 +1,233 @@
+//! UBI devices and their volumes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::ioctl;
+use crate::mtd::parse;
+
+const CONTROL: &str = "/dev/ubi_ctrl";
+const CLASS: &str = "/sys/class/ubi";
+/// Longest name of a volume in bytes. Kernel: `UBI_MAX_VOLUME_NAME`.
+const MAX_NAME: usize = 127;
+
+/// How an MTD is attached. `Default` is the kernel's choice of everything, and MTD 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Attach {
+    /// Number of the MTD.
+    pub mtd: u32,
+    /// Number of the UBI device to be; `None` for the first that is free.
+    pub ubi: Option<u32>,
+    /// Bytes from the start of a PEB to its VID header; `None` for the sub-page after the EC header.
+    pub vid_hdr_offset: Option<u32>,
+    /// Bad PEBs of 1024 that are provided for; `None` for the kernel's choice, 20.
+    pub max_beb_per1024: Option<u16>,
+}
+
+/// How a volume is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVolume {
+    /// 1 to 127 bytes.
+    pub name: String,
+    /// `None` for the first that is free.
+    pub id: Option<u32>,
+    /// Rounded up to whole LEBs.
+    pub bytes: u64,
+    /// 1, or a multiple of the page.
+    pub alignment: u32,
+    /// Static: a checksum for each LEB, written once. Else dynamic.
+    pub is_static: bool,
+    /// A static volume that is not read as a whole when it is opened.
+    pub skip_check: bool,
+}
+
+/// What sysfs says, by attribute: `reserved_ebs`, `data_bytes`, …
+pub type Attributes = BTreeMap<String, String>;
+
+fn open(path: &Path) -> Result<File> {
+    OpenOptions::new().read(true).write(true).open(path).map_err(Error::new("open", path))
+}
+
+fn device(ubi: u32) -> PathBuf {
+    PathBuf::from(format!("/dev/ubi{ubi}"))
+}
+
+fn volume(ubi: u32, id: u32) -> PathBuf {
+    PathBuf::from(format!("/dev/ubi{ubi}_{id}"))
+}
+
+/// The kernel's `int` for a number that may be left to it.
+fn number(number: Option<u32>) -> i32 {
+    number.map_or(-1, |number| i32::try_from(number).unwrap_or(i32::MAX))
+}
+
+/// Attaches an MTD; returns the number of the UBI device.
+///
+/// # Errors
+/// When what is on the flash is no UBI, or damaged, or the device is in use; the kernel's log has the reason.
+pub fn attach(attach: &Attach) -> Result<u32> {
+    let path = Path::new(CONTROL);
+    let mut request = ioctl::AttachRequest {
+        ubi: number(attach.ubi),
+        mtd: number(Some(attach.mtd)),
+        vid_hdr_offset: number(Some(attach.vid_hdr_offset.unwrap_or(0))),
+        max_beb_per1024: i16::try_from(attach.max_beb_per1024.unwrap_or(0)).unwrap_or(i16::MAX),
+        zeros: [0; 10],
+    };
+    ioctl::ubi_attach(&open(path)?, &mut request).map_err(Error::new("attach with", path))?;
+    let ubi = request.ubi;
+    Ok(u32::try_from(ubi).unwrap_or_default())
+}
+
+/// Detaches a UBI device.
+///
+/// # Errors
+/// When it is in use, or there is none.
+pub fn detach(ubi: u32) -> Result<()> {
+    let path = Path::new(CONTROL);
+    ioctl::ubi_detach(&open(path)?, &mut number(Some(ubi)))
+        .map(drop)
+        .map_err(Error::new("detach", &device(ubi)))
+}
+
+/// Makes a volume; returns its id.
+///
+/// # Errors
+/// When there is no room, or a volume has that name or id.
+pub fn make_volume(ubi: u32, new: &NewVolume) -> Result<u32> {
+    let path = device(ubi);
+    if new.name.len() > MAX_NAME {
+        let error = io::Error::other(format!("a name of {} bytes, above {MAX_NAME}", new.name.len()));
+        return Err(Error::new("make a volume on", &path)(error));
+    }
+    let mut name = [0; 128];
+    name.iter_mut().zip(new.name.bytes()).for_each(|(to, from)| *to = from);
+    let mut request = ioctl::MakeVolumeRequest {
+        id: number(new.id),
+        alignment: number(Some(new.alignment)),
+        bytes: i64::try_from(new.bytes).unwrap_or(i64::MAX),
+        kind: if new.is_static { 4 } else { 3 },
+        flags: u8::from(new.skip_check),
+        // At most 127.
+        name_len: i16::try_from(new.name.len()).unwrap_or_default(),
+        zeros: [0; 4],
+        name,
+    };
+    ioctl::ubi_make_volume(&open(&path)?, &mut request).map_err(Error::new("make a volume on", &path))?;
+    let id = request.id;
+    Ok(u32::try_from(id).unwrap_or_default())
+}
+
+/// Removes a volume.
+///
+/// # Errors
+/// When it is in use, or there is none.
+pub fn remove_volume(ubi: u32, id: u32) -> Result<()> {
+    let path = device(ubi);
+    ioctl::ubi_remove_volume(&open(&path)?, &mut number(Some(id)))
+        .map(drop)
+        .map_err(Error::new("remove a volume of", &path))
+}
+
+/// A volume whose content is being replaced: takes just as many bytes as were announced. The old content is gone at once,
+/// and until the last byte is written the kernel takes the volume for broken.
+#[derive(Debug)]
+pub struct Update {
+    file: File,
+}
+
+impl Update {
+    /// Starts an update of `len` bytes; 0 leaves the volume empty.
+    ///
+    /// # Errors
+    /// When the volume is in use, or smaller than that.
+    pub fn start(ubi: u32, id: u32, len: u64) -> Result<Self> {
+        let path = volume(ubi, id);
+        let file = open(&path)?;
+        let mut len = i64::try_from(len).unwrap_or(i64::MAX);
+        ioctl::volume_update(&file, &mut len).map_err(Error::new("update", &path))?;
+        Ok(Update { file })
+    }
+}
+
+impl Write for Update {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Makes the read-only block device `/dev/ubiblockX_Y` of a volume.
+///
+/// # Errors
+/// When there is one, or the kernel makes none.
+pub fn make_block(ubi: u32, id: u32) -> Result<()> {
+    let path = volume(ubi, id);
+    let mut request = ioctl::MakeBlockRequest { zeros: [0; 128] };
+    ioctl::volume_make_block(&open(&path)?, &mut request)
+        .map(drop)
+        .map_err(Error::new("make a block device of", &path))
+}
+
+/// Removes the block device of a volume.
+///
+/// # Errors
+/// When it is in use, or there is none.
+pub fn remove_block(ubi: u32, id: u32) -> Result<()> {
+    let path = volume(ubi, id);
+    ioctl::volume_remove_block(&open(&path)?, &mut 0)
+        .map(drop)
+        .map_err(Error::new("remove the block device of", &path))
+}
+
+/// What sysfs says of a UBI device.
+///
+/// # Errors
+/// When there is none.
+pub fn device_attributes(ubi: u32) -> Result<Attributes> {
+    attributes(&Path::new(CLASS).join(format!("ubi{ubi}")))
+}
+
+/// What sysfs says of the volumes of a UBI device, by id.
+///
+/// # Errors
+/// When there is no such device.
+pub fn volumes(ubi: u32) -> Result<BTreeMap<u32, Attributes>> {
+    let (class, prefix) = (Path::new(CLASS), format!("ubi{ubi}_"));
+    let mut volumes = BTreeMap::new();
+    for entry in fs::read_dir(class).map_err(Error::new("read", class))?.flatten() {
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.strip_prefix(&prefix)) else { continue };
+        volumes.insert(parse(&entry.path(), id)?, attributes(&entry.path())?);
+    }
+    Ok(volumes)
+}
+
+/// Id of the volume of that name; `None` when there is none.
+///
+/// # Errors
+/// When there is no such device.
+pub fn find_volume(ubi: u32, name: &str) -> Result<Option<u32>> {
+    let has_name = |attributes: &Attributes| attributes.get("name").is_some_and(|found| found == name);
+    Ok(volumes(ubi)?.into_iter().find(|(_, attributes)| has_name(attributes)).map(|(id, _)| id))
+}
+
+/// Every attribute of a folder of sysfs that can be read.
+fn attributes(folder: &Path) -> Result<Attributes> {
+    let mut attributes = Attributes::new();
+    for entry in fs::read_dir(folder).map_err(Error::new("read", folder))?.flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        if let (Ok(name), Ok(text)) = (entry.file_name().into_string(), fs::read_to_string(entry.path())) {
+            attributes.insert(name, text.trim_end().to_owned());
+        }
+    }
+    Ok(attributes)
+}
