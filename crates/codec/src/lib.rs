@@ -10,6 +10,7 @@
 //! | feature | library | used by |
 //! |---|---|---|
 //! | `zlib` | libdeflate | SquashFS gzip, JFFS2 zlib |
+//! | `deflate` | zlib-rs; libdeflate to unpack | UBIFS zlib |
 //! | `xz` | liblzma | SquashFS |
 //! | `zstd` | libzstd | SquashFS, UBIFS |
 //! | `lz4` | liblz4 | SquashFS |
@@ -21,6 +22,8 @@ mod error;
 pub mod pipeline;
 pub mod rtime;
 
+#[cfg(feature = "deflate")]
+pub mod deflate;
 #[cfg(feature = "lz4")]
 pub mod lz4;
 #[cfg(feature = "lzo")]
@@ -56,7 +59,7 @@ pub trait Decompressor: Send {
 }
 
 /// Runs `fill` on `limit` bytes of room at the end of `output`; keeps as many of them as it says it wrote.
-#[cfg(any(feature = "zlib", feature = "lz4", feature = "zstd"))]
+#[cfg(any(feature = "deflate", feature = "zlib", feature = "lz4", feature = "zstd"))]
 fn append(
     output: &mut Vec<u8>,
     limit: usize,
