@@ -526,6 +526,9 @@ record! {
     }
 }
 
+/// Bytes of the node type with which each [`SummaryEntry`] begins.
+pub const ENTRY_TYPE_LEN: u32 = 2;
+
 /// One entry of a summary: 2 bytes of [`node_type`], then a record of that type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SummaryEntry<'a> {

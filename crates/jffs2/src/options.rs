@@ -120,7 +120,8 @@ pub struct Options {
     /// Kind of flash; default NOR.
     pub flash: Flash,
     /// Smallest write of the flash, bytes (`writesize` of the MTD): 1 for plain NOR, the default; a NAND page is 512 to
-    /// 16,384 bytes. A power of two; on DataFlash any number.
+    /// 16,384 bytes. A power of two; on DataFlash any number. The image's last page is filled, since the kernel goes on
+    /// writing in the next: with a smaller number than the device has, it says later "Empty flash at … ends at …".
     pub page_size: u32,
     /// Bytes of the cleanmarker at the start of each eraseblock, when not what `flash` and `page_size` say; 0 for none,
     /// else 12 or more and a multiple of 4. Another number than the kernel expects makes it erase what is free once more.
@@ -130,7 +131,8 @@ pub struct Options {
     /// Time against size.
     pub effort: Effort,
     /// Bytes of a file that one node holds, before compression: a power of two from 4096, the default, to 65,536, and at
-    /// most half an eraseblock. Larger is smaller on flash, and reading one page costs unpacking the whole node.
+    /// most half an eraseblock. Larger is smaller on flash, and reading one page costs unpacking the whole node. Little- and
+    /// big-endian kernels mount and rewrite images of 8, 32 and 64 KiB in this crate's tests.
     pub node_size: u32,
     /// Whether each full eraseblock ends with a summary, so that mounting reads only that; default true. A kernel without
     /// `CONFIG_JFFS2_SUMMARY` takes it for dirty space.

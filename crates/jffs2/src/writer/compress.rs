@@ -19,7 +19,8 @@ impl Packer {
         if set.zlib {
             let level = match options.effort {
                 Effort::Fast => 1,
-                Effort::Default => 9,
+                // Above it, up to 9, half as much time again saves 0.15 % of a root file system.
+                Effort::Default => 6,
                 Effort::Max => 12,
             };
             compressors.push((Compression::Zlib, zlib::compressor(zlib::Level::new(level)?)?));

@@ -13,7 +13,7 @@ use super::compress::Packer;
 use super::eraseblock::Eraseblocks;
 use super::node::{Data, Inode, Node};
 use super::plan::Plan;
-use super::steps::{Range, Step, Steps, content};
+use super::steps::{MetadataNodes, Range, Step, Steps, content};
 use super::{Counts, Progress};
 use crate::error::WriteError;
 use crate::format::Compression;
@@ -23,8 +23,8 @@ const LANE: usize = 0;
 /// Jobs at the same time: per thread, and at most. Each holds its data and what became of it.
 const JOBS_PER_THREAD: usize = 4;
 const MAX_JOBS: usize = 128;
-/// Nodes that wait behind a job, at most.
-const MAX_WAITING: usize = 4096;
+/// Holes that wait behind a job, at most.
+const MAX_WAITING: usize = 1024;
 
 /// Writes every node of the tree.
 pub(super) fn write_nodes<W: Write>(
@@ -45,6 +45,7 @@ pub(super) fn write_nodes<W: Write>(
             tree,
             lanes,
             output,
+            metadata: MetadataNodes::new(tree, plan, options),
             node_size: options.node_size,
             window,
             waiting: VecDeque::new(),
@@ -121,7 +122,6 @@ fn data_node(
 
 /// What is between the walk and the eraseblocks.
 enum Waiting {
-    Node(Node),
     Hole { inode: Inode, offset: u64, len: u64, last: bool },
     Job(Range),
 }
@@ -130,6 +130,7 @@ struct Driver<'a, 'b, W: Write> {
     tree: &'a Tree,
     lanes: &'a Lanes<Range, Pieces>,
     output: &'a mut Eraseblocks<'b, W>,
+    metadata: MetadataNodes<'a>,
     node_size: u32,
     window: usize,
     waiting: VecDeque<Waiting>,
@@ -150,12 +151,22 @@ impl<W: Write> Driver<'_, '_, W> {
             let Some(waiting) = self.waiting.pop_front() else { break };
             self.take(waiting)?;
         }
-        self.end_hole()
+        self.end_hole()?;
+        self.metadata.try_for_each(|node| self.output.push(node))
+    }
+
+    /// A node of data: before it so many of metadata that eraseblocks can be filled with them.
+    fn push(&mut self, node: Node) -> Result<(), WriteError> {
+        while self.output.wants_short()
+            && let Some(node) = self.metadata.next()
+        {
+            self.output.push(node)?;
+        }
+        self.output.push(node)
     }
 
     fn enter(&mut self, step: Step) {
         self.waiting.push_back(match step {
-            Step::Node(node) => Waiting::Node(node),
             Step::Hole { inode, offset, len, last } => Waiting::Hole { inode, offset, len, last },
             Step::Read(range) => {
                 self.lanes.submit(LANE, range);
@@ -166,10 +177,6 @@ impl<W: Write> Driver<'_, '_, W> {
 
     fn take(&mut self, waiting: Waiting) -> Result<(), WriteError> {
         match waiting {
-            Waiting::Node(node) => {
-                self.end_hole()?;
-                self.output.push(node)
-            }
             Waiting::Hole { inode, offset, len, last } => {
                 self.hole(inode, offset, len)?;
                 self.count(len, last);
@@ -192,7 +199,7 @@ impl<W: Write> Driver<'_, '_, W> {
             Piece::Node(node, compression) => {
                 self.end_hole()?;
                 self.counts.count(compression);
-                self.output.push(node)
+                self.push(node)
             }
         }
     }
@@ -218,7 +225,7 @@ impl<W: Write> Driver<'_, '_, W> {
     fn end_hole(&mut self) -> Result<(), WriteError> {
         let Some((inode, offset, len)) = self.hole.take() else { return Ok(()) };
         self.counts.count(Compression::Zero);
-        self.output.push(data_node(inode, offset, len, Compression::Zero, &[], self.node_size))
+        self.push(data_node(inode, offset, len, Compression::Zero, &[], self.node_size))
     }
 
     fn count(&mut self, bytes: u64, file_done: bool) {

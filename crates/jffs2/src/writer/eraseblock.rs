@@ -8,7 +8,8 @@ use super::node::{ERASED, Node, encode};
 use super::pack::Pool;
 use crate::error::WriteError;
 use crate::format::{
-    END_MARK, NodeHeader, Record, Summary as SummaryRecord, SummaryMarker, node_len, node_type, padded,
+    END_MARK, ENTRY_TYPE_LEN, NodeHeader, RawInode, Record, Summary as SummaryRecord, SummaryInode,
+    SummaryMarker, node_len, node_type, padded,
 };
 use crate::options::{Options, Padding};
 
@@ -39,8 +40,8 @@ pub(super) struct Eraseblocks<'a, W> {
     written: Written,
 }
 
-/// Eraseblocks' worth of nodes, and long nodes, that wait before one is filled: what the choice is made from.
-const LOOKAHEAD_NODES: u32 = 64;
+/// Nodes that wait beyond an eraseblock's worth, so that there is a choice: so many bytes, and so many of the longest.
+const LOOKAHEAD: (u64, u64) = (1 << 20, 64);
 
 impl<'a, W: Write> Eraseblocks<'a, W> {
     pub(super) fn new(options: &'a Options, output: W) -> Self {
@@ -59,11 +60,16 @@ impl<'a, W: Write> Eraseblocks<'a, W> {
     /// Gives a node its place, now or later.
     pub(super) fn push(&mut self, node: Node) -> Result<(), WriteError> {
         self.pool.push(node);
-        let lookahead = u64::from(longest_node(self.options)) * u64::from(LOOKAHEAD_NODES);
+        let lookahead = LOOKAHEAD.0.max(u64::from(longest_node(self.options)) * LOOKAHEAD.1);
         while self.pool.cost() >= u64::from(self.options.eraseblock) + lookahead {
             self.full()?;
         }
         Ok(())
+    }
+
+    /// Whether short nodes would help to fill eraseblocks.
+    pub(super) fn wants_short(&self) -> bool {
+        self.pool.wants_short()
     }
 
     /// Writes what still waits, and the padding.
@@ -186,7 +192,7 @@ impl<'a, W: Write> Eraseblocks<'a, W> {
 
 /// Bytes that the longest data node costs.
 fn longest_node(options: &Options) -> u32 {
-    node_len::<crate::format::RawInode>(options.node_size) + 2 + crate::format::SummaryInode::LEN
+    node_len::<RawInode>(options.node_size) + ENTRY_TYPE_LEN + SummaryInode::LEN
 }
 
 /// The summary of an eraseblock whose first node begins at `start`, and which is filled up to `position`: all bytes

@@ -4,8 +4,9 @@ use flashwright_media::{Endian, crc32_from_zero};
 use flashwright_tree::{Kind, Node as TreeNode};
 
 use crate::format::{
-    Compression, Dirent, NodeHeader, RawInode, RawXattr, RawXref, Record, SummaryDirent, SummaryEntry,
-    SummaryInode, SummaryXattr, SummaryXref, XattrPrefix, dirent_type, node_len, node_type, padded,
+    Compression, Dirent, ENTRY_TYPE_LEN, NodeHeader, RawInode, RawXattr, RawXref, Record, SummaryDirent,
+    SummaryEntry, SummaryInode, SummaryXattr, SummaryXref, XattrPrefix, dirent_type, node_len, node_type,
+    padded,
 };
 
 /// What fills the bytes between the end of a node and the next multiple of 4: nothing, as erased flash reads.
@@ -38,7 +39,7 @@ impl Node {
 
     /// Bytes of its entry in a summary.
     pub(super) const fn entry_len(&self) -> u32 {
-        u16::BITS / 8
+        ENTRY_TYPE_LEN
             + match self.listed {
                 Listed::Inode { .. } => SummaryInode::LEN,
                 Listed::Dirent { name_len, .. } => SummaryDirent::LEN + name_len as u32,

@@ -4,20 +4,24 @@
 //! any of the waiting nodes that together fill it to the last bytes. Short nodes are kept for that as far as the queue
 //! has room for them. No node is split, and the first in the queue always goes first, so none waits for ever.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::node::Node;
 
 /// Nodes up to this cost, in bytes, are short.
 const SHORT: u32 = 512;
 /// Short nodes that are kept back to fill eraseblocks.
-const SHORT_KEPT: usize = 256;
+const SHORT_KEPT: usize = 4096;
 /// Nodes that are considered for the last bytes of an eraseblock: so many long ones, so many short ones.
-const CONSIDERED: (usize, usize) = (48, 96);
+const CONSIDERED: (usize, usize) = (64, 96);
 /// The last so many of the longest nodes of an eraseblock are chosen by what fits.
 const CHOSEN: u32 = 3;
-/// Sizes are counted in units of this many bytes.
-const UNIT: u32 = 4;
+/// An eraseblock is full when fewer bytes than these are left.
+const ENOUGH: u32 = 8;
+/// Most bytes that are filled by choice.
+const MOST_CHOSEN: u32 = 256 << 10;
+/// Most nodes of each queue that are considered for the last full eraseblock.
+const MOST_CONSIDERED: usize = 256;
 
 /// Nodes that wait for their place.
 pub(super) struct Pool {
@@ -63,6 +67,11 @@ impl Pool {
         if cost > SHORT { self.long.push_back(waiting) } else { self.short.push_back(waiting) }
     }
 
+    /// Whether there is room for short nodes to fill eraseblocks with.
+    pub(super) fn wants_short(&self) -> bool {
+        self.short.len() < SHORT_KEPT
+    }
+
     /// Bytes that all waiting nodes cost, summary entries included where there is a summary.
     pub(super) const fn cost(&self) -> u64 {
         self.cost
@@ -85,25 +94,33 @@ impl Pool {
     }
 
     /// Nodes for one eraseblock that has `room` bytes for nodes and summary entries.
-    pub(super) fn take(&mut self, room: u32) -> Vec<Node> {
+    pub(super) fn take(&mut self, mut room: u32) -> Vec<Node> {
         let mut taken = Vec::new();
-        let mut room = room;
         let first = self.long.front().map_or(0, |first| first.cost);
-        // The last full eraseblock has little left to choose from, so all of it is chosen.
+        // The last full eraseblock has little left to choose from, so more of it is chosen, from more.
         let last = self.cost < 2 * u64::from(room);
-        let end_game = if last { room } else { self.end_game }.min(room.saturating_sub(first));
-        while room > end_game
+        let end_game = if last { MOST_CHOSEN } else { self.end_game }.min(room.saturating_sub(first));
+        let considered = if last { (MOST_CONSIDERED, MOST_CONSIDERED) } else { CONSIDERED };
+        while (room > end_game || self.considered_cost(considered, room) < 2 * u64::from(room))
             && let Some(next) = self.next_in_order(room)
         {
             room -= next.cost;
             taken.push(next);
         }
-        taken.extend(self.take_fitting(room, if last { (usize::MAX, usize::MAX) } else { CONSIDERED }));
+        taken.extend(self.take_fitting(room, considered));
         for waiting in &taken {
             self.cost -= u64::from(waiting.cost);
             self.len -= u64::from(waiting.node.len());
         }
         in_order(taken)
+    }
+
+    /// Bytes that all nodes cost from which there would be a choice.
+    fn considered_cost(&self, (long, short): (usize, usize), room: u32) -> u64 {
+        let cost = |queue: &VecDeque<Waiting>, count| {
+            candidates(queue, count, room).iter().map(|&index| u64::from(queue[index].cost)).sum::<u64>()
+        };
+        cost(&self.long, long) + cost(&self.short, short)
     }
 
     fn next_in_order(&mut self, room: u32) -> Option<Waiting> {
@@ -114,18 +131,37 @@ impl Pool {
 
     /// The nodes that fill `room` best; of several choices one of those that came first.
     fn take_fitting(&mut self, room: u32, considered: (usize, usize)) -> Vec<Waiting> {
-        let long = self.long.len().min(considered.0);
-        let costs = self.long.iter().take(long).chain(self.short.iter().take(considered.1));
-        let chosen = best_fit(costs.map(|waiting| waiting.cost), room);
+        let long = candidates(&self.long, considered.0, room);
+        let short = candidates(&self.short, considered.1, room);
+        let costs = |queue: &VecDeque<Waiting>, indices: &[usize]| -> Vec<u32> {
+            indices.iter().map(|&index| queue[index].cost).collect()
+        };
+        let costs = [costs(&self.long, &long), costs(&self.short, &short)].concat();
+        let chosen = best_fit(&costs, room);
         let mut taken = Vec::with_capacity(chosen.len());
         // From the back, so that positions stay right.
         for index in chosen {
-            let waiting =
-                if index < long { self.long.remove(index) } else { self.short.remove(index - long) };
+            let waiting = match index.checked_sub(long.len()) {
+                None => self.long.remove(long[index]),
+                Some(index) => self.short.remove(short[index]),
+            };
             taken.extend(waiting);
         }
         taken
     }
+}
+
+/// Positions of up to `count` nodes, in their order; of one cost not more than would fill `room`, since more of them
+/// add nothing to the choice.
+fn candidates(queue: &VecDeque<Waiting>, count: usize, room: u32) -> Vec<usize> {
+    let mut of_cost: HashMap<u32, u32> = HashMap::new();
+    let mut adds = |waiting: &Waiting| {
+        let seen = of_cost.entry(waiting.cost).or_default();
+        *seen += waiting.cost;
+        *seen <= room.max(waiting.cost)
+    };
+    let all = queue.iter().enumerate();
+    all.filter(|(_, waiting)| adds(waiting)).map(|(index, _)| index).take(count).collect()
 }
 
 fn in_order(mut nodes: Vec<Waiting>) -> Vec<Node> {
@@ -133,24 +169,24 @@ fn in_order(mut nodes: Vec<Waiting>) -> Vec<Node> {
     nodes.into_iter().map(|waiting| waiting.node).collect()
 }
 
-/// The indices, in descending order, of those `costs` whose sum comes nearest to `room` without exceeding it.
-fn best_fit(costs: impl Iterator<Item = u32>, room: u32) -> Vec<usize> {
+/// The indices, in descending order, of `costs` whose sum comes nearest to `room` without exceeding it, or so near that
+/// it is [`ENOUGH`].
+fn best_fit(costs: &[u32], room: u32) -> Vec<usize> {
     const FREE: u16 = u16::MAX;
-    // Rounded: the room down and costs up, so that what is chosen fits.
-    let room = (room / UNIT) as usize;
-    let costs: Vec<usize> = costs.map(|cost| cost.div_ceil(UNIT) as usize).collect();
+    let room = room as usize;
     // For each sum the item that reached it first; all items below it in its sum came before.
     let mut last = vec![FREE; room + 1];
     last[0] = 0;
     let mut highest = 0;
-    for (item, &cost) in (0u16..).zip(&costs) {
+    for (item, &cost) in (0u16..).zip(costs) {
+        let cost = cost as usize;
         for sum in (cost..=room.min(highest + cost)).rev() {
             if last[sum] == FREE && last[sum - cost] != FREE {
                 last[sum] = item;
                 highest = highest.max(sum);
             }
         }
-        if highest == room {
+        if highest + ENOUGH as usize > room {
             break;
         }
     }
@@ -158,7 +194,7 @@ fn best_fit(costs: impl Iterator<Item = u32>, room: u32) -> Vec<usize> {
     while highest > 0 {
         let item = usize::from(last[highest]);
         chosen.push(item);
-        highest -= costs[item];
+        highest -= costs[item] as usize;
     }
     chosen
 }
@@ -169,16 +205,17 @@ mod tests {
 
     #[test]
     fn the_fullest_choice_is_found() {
-        let cases: [(&[u32], u32, &[usize]); 6] = [
+        let cases: [(&[u32], u32, &[usize]); 7] = [
             (&[], 100, &[]),
             (&[40, 44, 48], 92, &[2, 1]),
             (&[40, 44, 48], 95, &[2, 1]),
-            (&[41, 44, 48], 92, &[2, 0]), // rounded, 41 is as good as 44
+            (&[40, 44, 48], 90, &[1, 0]),
+            (&[41, 44, 48], 92, &[1, 0]), // 7 bytes left are enough
             (&[100, 200], 99, &[]),
             (&[60, 20, 20, 20], 60, &[0]),
         ];
         for (costs, room, expected) in cases {
-            assert_eq!(best_fit(costs.iter().copied(), room), expected, "{costs:?} {room}");
+            assert_eq!(best_fit(costs, room), expected, "{costs:?} {room}");
         }
     }
 
@@ -190,13 +227,14 @@ mod tests {
             (state >> 16) % below
         };
         for _ in 0..200 {
-            let costs: Vec<u32> = (0..10).map(|_| (random(60) + 1) * UNIT).collect();
+            let costs: Vec<u32> = (0..10).map(|_| random(240) + 1).collect();
             let room = random(900);
             let sum = |set: u32| (0..10).filter(|i| set >> i & 1 == 1).map(|i| costs[i]).sum::<u32>();
             let best = (0..1024u32).map(sum).filter(|&sum| sum <= room).max().unwrap();
-            let chosen = best_fit(costs.iter().copied(), room);
+            let chosen = best_fit(&costs, room);
             assert!(chosen.is_sorted_by(|a, b| a > b));
-            assert_eq!(chosen.iter().map(|&i| costs[i]).sum::<u32>(), best);
+            let sum: u32 = chosen.iter().map(|&i| costs[i]).sum();
+            assert!(sum == best || (sum..sum + ENOUGH).contains(&room), "{sum} {best} {room}");
         }
     }
 }

@@ -5,7 +5,10 @@ use flashwright_tree::{Device, Node, NodeKind, Tree};
 
 use crate::acl;
 use crate::error::WriteError;
-use crate::format::{MAX_NAME, ROOT_INO, RawXattr, Record, Summary, SummaryXattr, XattrPrefix, padded};
+use crate::format::{
+    ALIGNMENT, ENTRY_TYPE_LEN, MAX_NAME, RawXattr, Record, Summary, SummaryXattr, XattrPrefix, node_len,
+    padded,
+};
 use crate::options::Options;
 
 /// Numbers of all inodes.
@@ -45,7 +48,7 @@ impl Plan {
     }
 
     fn number(&mut self, index: usize) -> Result<(), WriteError> {
-        self.inodes = self.inodes.checked_add(ROOT_INO).ok_or_else(|| WriteError::Tree {
+        self.inodes = self.inodes.checked_add(1).ok_or_else(|| WriteError::Tree {
             what: "more than 4294967295 inodes".into(),
             remedy: "make two images",
         })?;
@@ -157,8 +160,10 @@ fn check_xattr_len(
     options: &Options,
 ) -> Result<(), WriteError> {
     let room = options.eraseblock - padded(options.cleanmarker_len()) - Summary::FIXED_LEN;
-    let largest = room - padded(SummaryXattr::LEN) - RawXattr::total_len(rest.len(), 0);
-    let largest = largest.min(u16::MAX.into());
+    let longest = (room - ENTRY_TYPE_LEN - SummaryXattr::LEN) & !(ALIGNMENT - 1);
+    // A name has at most 255 bytes, and a NUL.
+    let name = u32::try_from(rest.len() + 1).unwrap_or(u32::MAX);
+    let largest = (longest - node_len::<RawXattr>(name)).min(u16::MAX.into());
     if u32::try_from(value.len()).is_ok_and(|len| len <= largest) {
         return Ok(());
     }

@@ -1,12 +1,9 @@
-//! The image's nodes in the order of the tree: for each name its directory entry; for each inode, where it is met
-//! first, its xattrs, then its data from front to back.
+//! What the image is made of, in the order of the tree: nodes that need no reading, and beside them file data.
 
 use std::collections::VecDeque;
 
 use flashwright_media::{Endian, Field};
-use flashwright_tree::{
-    Content, Device, Kind, Node as TreeNode, NodeId, NodeKind, Source, Tree, Walk, WalkEntry,
-};
+use flashwright_tree::{Content, Device, Node as TreeNode, NodeId, NodeKind, Source, Tree, Walk, WalkEntry};
 
 use super::node::{self, Data, Inode, Node};
 use super::plan::Plan;
@@ -31,9 +28,8 @@ pub(super) struct Range {
     pub(super) last: bool,
 }
 
-/// What comes next.
+/// What comes next of the data.
 pub(super) enum Step {
-    Node(Node),
     /// Bytes `offset..offset + len` are zeros and need not be read; `last`: the file ends there.
     Hole {
         inode: Inode,
@@ -44,33 +40,29 @@ pub(super) enum Step {
     Read(Range),
 }
 
-/// All steps of a tree.
-pub(super) struct Steps<'a> {
+/// All nodes that can be made without reading: for each name its directory entry; for each inode, where it is met
+/// first, its xattrs, and its only node when it has no data.
+pub(super) struct MetadataNodes<'a> {
     walk: Walk<'a>,
     plan: &'a Plan,
     tree: &'a Tree,
     endian: Endian,
-    node_size: u64,
     xattrs: XattrNodes<'a>,
     /// Version of the last entry of each directory, by `NodeId::index`.
     versions: Vec<u32>,
     ready: VecDeque<Node>,
-    /// The file whose data comes next, and how far it is.
-    file: Option<(NodeId, Inode, u64)>,
 }
 
-impl<'a> Steps<'a> {
+impl<'a> MetadataNodes<'a> {
     pub(super) fn new(tree: &'a Tree, plan: &'a Plan, options: &Options) -> Self {
-        Steps {
+        MetadataNodes {
             walk: tree.walk(),
             plan,
             tree,
             endian: options.endian,
-            node_size: options.node_size.into(),
             xattrs: XattrNodes::default(),
             versions: vec![FIRST_VERSION; tree.arena_len()],
             ready: VecDeque::new(),
-            file: None,
         }
     }
 
@@ -85,13 +77,9 @@ impl<'a> Steps<'a> {
         }
         let xattrs = self.xattrs.nodes(endian, ino, &entry.node.metadata.xattrs);
         self.ready.extend(xattrs);
-        let inode = |size| Inode::new(endian, ino, entry.node, size);
-        match entry.node.content() {
-            // The plan has checked the length.
-            Some(content) if !content.is_empty() => {
-                self.file = Some((entry.id, inode(u32::try_from(content.len()).unwrap_or(u32::MAX)), 0));
-            }
-            _ => self.ready.push_back(without_content(entry.node, inode, endian)),
+        if entry.node.content().is_none_or(Content::is_empty) {
+            let inode = |size| Inode::new(endian, ino, entry.node, size);
+            self.ready.push_back(without_content(entry.node, inode, endian));
         }
     }
 
@@ -104,8 +92,54 @@ impl<'a> Steps<'a> {
         let name = entry.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         node::dirent(self.endian, parent, *version, ino, mctime, entry.node.kind(), name)
     }
+}
 
-    /// The next piece of the file at byte `offset`.
+impl Iterator for MetadataNodes<'_> {
+    type Item = Node;
+
+    fn next(&mut self) -> Option<Node> {
+        loop {
+            if let Some(node) = self.ready.pop_front() {
+                return Some(node);
+            }
+            let entry = self.walk.next()?;
+            self.enter(&entry);
+        }
+    }
+}
+
+/// The data of all files, each from front to back.
+pub(super) struct Steps<'a> {
+    walk: Walk<'a>,
+    plan: &'a Plan,
+    tree: &'a Tree,
+    endian: Endian,
+    node_size: u64,
+    /// The file whose data comes next, and how far it is.
+    file: Option<(NodeId, Inode, u64)>,
+}
+
+impl<'a> Steps<'a> {
+    pub(super) fn new(tree: &'a Tree, plan: &'a Plan, options: &Options) -> Self {
+        let node_size = options.node_size.into();
+        Steps { walk: tree.walk(), plan, tree, endian: options.endian, node_size, file: None }
+    }
+
+    fn next_file(&mut self) -> Option<(NodeId, Inode, u64)> {
+        loop {
+            let entry = self.walk.next()?;
+            if let (true, Some(content)) = (entry.first, entry.node.content())
+                && !content.is_empty()
+            {
+                // The plan has checked the length.
+                let size = u32::try_from(content.len()).unwrap_or(u32::MAX);
+                let ino = self.plan.numbers[entry.id.index()];
+                return Some((entry.id, Inode::new(self.endian, ino, entry.node, size), 0));
+            }
+        }
+    }
+
+    /// The next piece of the file at byte `offset`, and its length.
     fn piece(&self, id: NodeId, inode: Inode, offset: u64) -> (Step, u64) {
         let content = content(self.tree, id);
         let left = content.len() - offset;
@@ -125,20 +159,15 @@ impl Iterator for Steps<'_> {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {
-        loop {
-            if let Some(node) = self.ready.pop_front() {
-                return Some(Step::Node(node));
-            }
-            if let Some((id, inode, offset)) = self.file.take() {
-                let (step, len) = self.piece(id, inode, offset);
-                if offset + len < u64::from(inode.size()) {
-                    self.file = Some((id, inode, offset + len));
-                }
-                return Some(step);
-            }
-            let entry = self.walk.next()?;
-            self.enter(&entry);
+        let (id, inode, offset) = match self.file.take() {
+            Some(file) => file,
+            None => self.next_file()?,
+        };
+        let (step, len) = self.piece(id, inode, offset);
+        if offset + len < u64::from(inode.size()) {
+            self.file = Some((id, inode, offset + len));
         }
+        Some(step)
     }
 }
 
@@ -170,7 +199,6 @@ fn without_content(node: &TreeNode, inode: impl Fn(u32) -> Inode, endian: Endian
     };
     let len = u32::try_from(stored.len()).unwrap_or(u32::MAX);
     let data = Data { len, compression: Compression::None, stored, ..Data::EMPTY };
-    debug_assert!(node.kind() != Kind::File || stored.is_empty());
     inode(size).node(FIRST_VERSION, data)
 }
 
