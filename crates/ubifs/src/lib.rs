@@ -4,6 +4,7 @@ mod error;
 pub mod format;
 pub mod geometry;
 mod options;
+pub mod reader;
 
 mod writer;
 
