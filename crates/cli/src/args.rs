@@ -150,7 +150,8 @@ pub(crate) struct PackSquashfs {
 #[command(after_long_help = after_long_help("\
 Examples:
   flashwright pack cpio initramfs/ -o initramfs.cpio --all-root
-  zstd -19 initramfs.cpio             compressed; Linux also takes gzip, xz, lz4 and lzo"))]
+  flashwright pack cpio initramfs/ -o initramfs.cpio.xz -c xz
+                                      compressed; Linux also takes gzip, zstd, lz4 and lzo"))]
 pub(crate) struct PackCpio {
     #[command(flatten)]
     pub(crate) common: PackCommon,

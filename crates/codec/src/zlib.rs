@@ -40,6 +40,21 @@ pub fn compressor(level: Level) -> Result<Box<dyn Compressor>, CodecError> {
     Ok(Box::new(Zlib(libdeflater::Compressor::new(lvl))))
 }
 
+/// Compresses `input` whole into one gzip member (RFC 1952): no name, time 0, so that the same input gives the same
+/// bytes.
+///
+/// # Errors
+/// None in practice: room for the worst case is there.
+pub fn gzip(level: Level, input: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let failed = |what: String| CodecError::library(NAME, what);
+    let lvl = CompressionLvl::new(i32::from(level.0)).map_err(|e| failed(format!("{e:?}")))?;
+    let mut compressor = libdeflater::Compressor::new(lvl);
+    let mut output = vec![0; compressor.gzip_compress_bound(input.len())];
+    let len = compressor.gzip_compress(input, &mut output).map_err(|e| failed(format!("{e:?}")))?;
+    output.truncate(len);
+    Ok(output)
+}
+
 /// A decompressor.
 #[must_use]
 pub fn decompressor() -> Box<dyn Decompressor> {

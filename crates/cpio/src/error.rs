@@ -25,6 +25,16 @@ pub enum Error {
         "the archive cannot be padded to a multiple of {0} bytes; give a power of two from 4 to 1073741824"
     )]
     BadPadding(u32),
+    /// A level that the compression does not have.
+    #[error("{name} has no level {level}: {}", show_levels(levels.as_ref()))]
+    BadLevel {
+        /// Name of the compression.
+        name: &'static str,
+        /// The level given.
+        level: u8,
+        /// Those it has; `None` when it has none.
+        levels: Option<std::ops::RangeInclusive<u8>>,
+    },
     /// File data could not be read.
     #[error("{}: {error}", show(path))]
     Content {
@@ -60,6 +70,13 @@ impl Error {
     pub(crate) fn corrupt(offset: u64, problem: impl Into<String>) -> Self {
         Error::Corrupt { offset, problem: problem.into() }
     }
+}
+
+fn show_levels(levels: Option<&std::ops::RangeInclusive<u8>>) -> String {
+    levels.map_or_else(
+        || "it has none".into(),
+        |levels| format!("give one from {} to {}", levels.start(), levels.end()),
+    )
 }
 
 fn show(path: &[u8]) -> PathDisplay<'_> {

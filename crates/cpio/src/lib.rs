@@ -10,13 +10,16 @@
 //! and no holes: xattrs are refused unless [`Options::xattrs`] says otherwise, fractions of a second are dropped and
 //! counted in [`Summary::truncated_times`], holes are written as zeros.
 //!
-//! Compression is not done here: Linux takes the whole archive as one gzip, xz, zstd, lz4 or lzo stream.
+//! Linux takes the whole archive as one gzip, xz, zstd, lz4 or lzo stream: [`Options::compression`]. The reader takes
+//! archives that are not compressed.
 
+mod compress;
 mod error;
 mod format;
 mod reader;
 mod writer;
 
+pub use compress::Compression;
 pub use error::Error;
 pub use reader::{read, read_bytes};
 pub use writer::{Options, Plan, Summary, XattrPolicy, plan, write};

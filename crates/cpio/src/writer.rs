@@ -4,8 +4,9 @@ use std::io::Write;
 
 use flashwright_tree::{Content, Device, Kind, Node, NodeKind, Tree, WalkEntry};
 
-use crate::Error;
+use crate::compress::Encoder;
 use crate::format::{ALIGNMENT, HEADER_LEN, Header, MAX_NAME, MAX_PATH, TRAILER, padding};
+use crate::{Compression, Error};
 
 /// Bytes of file data read at a time.
 const CHUNK: usize = 128 * 1024;
@@ -29,11 +30,13 @@ pub struct Options {
     /// The archive ends at a multiple of this many bytes: a power of two from 4 to 2^30. Default 512, as other
     /// programs write it; Linux needs 4 when something is appended. Changing this changes images.
     pub pad_to: u32,
+    /// How the padded archive is compressed. Default: not at all.
+    pub compression: Compression,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { xattrs: XattrPolicy::Refuse, pad_to: 512 }
+        Options { xattrs: XattrPolicy::Refuse, pad_to: 512, compression: Compression::None }
     }
 }
 
@@ -47,8 +50,10 @@ pub struct Summary {
     pub entries: u64,
     /// Bytes of file data, holes included.
     pub data_len: u64,
-    /// Bytes of the archive, padding included.
+    /// Bytes of the archive, padding included, before compression.
     pub archive_len: u64,
+    /// Bytes written; 0 in a plan whose archive is to be compressed, as nobody knows yet.
+    pub output_len: u64,
     /// Nodes whose modification time lost its fraction of a second.
     pub truncated_times: u64,
     /// Xattrs left out, with [`XattrPolicy::Drop`].
@@ -60,6 +65,7 @@ pub struct Summary {
 pub struct Plan<'a> {
     tree: &'a Tree,
     name_counts: Vec<u32>,
+    compression: Compression,
     /// Length up to the end of the trailer.
     unpadded_len: u64,
     summary: Summary,
@@ -68,14 +74,16 @@ pub struct Plan<'a> {
 /// Checks `tree` against every limit and computes the size of its archive. Reads no file data.
 ///
 /// # Errors
-/// [`Error::Limit`] for what an initramfs cannot hold, [`Error::BadPadding`].
+/// [`Error::Limit`] for what an initramfs cannot hold, [`Error::BadPadding`], [`Error::BadLevel`].
 pub fn plan<'a>(tree: &'a Tree, options: &Options) -> Result<Plan<'a>, Error> {
     let pad_to = options.pad_to;
     if !pad_to.is_power_of_two() || !(4..=1 << 30).contains(&pad_to) {
         return Err(Error::BadPadding(pad_to));
     }
+    let compression = options.compression;
+    compression.check()?;
     let name_counts = tree.name_counts();
-    let mut plan = Plan { tree, name_counts, unpadded_len: 0, summary: Summary::default() };
+    let mut plan = Plan { tree, name_counts, compression, unpadded_len: 0, summary: Summary::default() };
     let mut remaining = plan.name_counts.clone();
     for entry in tree.walk() {
         check_entry(&entry, options)?;
@@ -84,6 +92,9 @@ pub fn plan<'a>(tree: &'a Tree, options: &Options) -> Result<Plan<'a>, Error> {
     }
     plan.unpadded_len += entry_len(TRAILER.len(), 0);
     plan.summary.archive_len = plan.unpadded_len + padding(plan.unpadded_len, pad_to.into());
+    if compression == Compression::None {
+        plan.summary.output_len = plan.summary.archive_len;
+    }
     Ok(plan)
 }
 
@@ -115,11 +126,32 @@ impl Plan<'_> {
         }
     }
 
-    /// Writes the archive, [`Summary::archive_len`] bytes.
+    /// Writes the archive.
     ///
     /// # Errors
     /// [`Error::Content`] when a file cannot be read or has changed, [`Error::Write`].
     pub fn write_to(&self, output: &mut impl Write) -> Result<Summary, Error> {
+        self.write_with(output, &mut |_| ())
+    }
+
+    /// Writes the archive; `progress` is told how many bytes of it are done, out of [`Summary::archive_len`].
+    ///
+    /// # Errors
+    /// As [`Plan::write_to`].
+    pub fn write_with(
+        &self,
+        output: &mut impl Write,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Summary, Error> {
+        let mut counted = Counter { inner: output, count: 0, progress: &mut |_| () };
+        let encoder = Encoder::new(self.compression, &mut counted, self.summary.archive_len);
+        let mut encoder = encoder.map_err(Error::Write)?;
+        self.write_archive(&mut Counter { inner: &mut encoder, count: 0, progress })?;
+        encoder.finish().map_err(Error::Write)?;
+        Ok(Summary { output_len: counted.count, ..self.summary })
+    }
+
+    fn write_archive(&self, output: &mut impl Write) -> Result<(), Error> {
         let mut remaining = self.name_counts.clone();
         let mut inos = vec![0u32; self.tree.arena_len()];
         let mut next_ino = 0u32;
@@ -136,8 +168,7 @@ impl Plan<'_> {
             write_body(output, &entry, last)?;
         }
         write_head(output, Header { nlink: 1, ..Header::default() }, TRAILER)?;
-        write_zeros(output, self.summary.archive_len - self.unpadded_len)?;
-        Ok(self.summary)
+        write_zeros(output, self.summary.archive_len - self.unpadded_len)
     }
 
     fn header(&self, entry: &WalkEntry<'_>, ino: u32, last: bool) -> Header {
@@ -168,6 +199,26 @@ impl Plan<'_> {
                 u32::try_from(below).unwrap_or(u32::MAX).saturating_add(2)
             }
         }
+    }
+}
+
+/// Counts what goes through, and tells.
+struct Counter<'p, W> {
+    inner: W,
+    count: u64,
+    progress: &'p mut dyn FnMut(u64),
+}
+
+impl<W: Write> Write for Counter<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let len = self.inner.write(bytes)?;
+        self.count += len as u64;
+        (self.progress)(self.count);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
     }
 }
 

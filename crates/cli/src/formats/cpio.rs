@@ -1,7 +1,7 @@
 //! cpio in the terms of this program.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,9 +26,8 @@ pub(super) fn write(
     let failed = |error| failure(error, shown);
     let plan = cpio::plan(tree, options).map_err(failed)?;
     let total = plan.summary().archive_len;
-    let counting = Counting { inner: output, done: 0, total, progress };
-    let mut buffered = BufWriter::with_capacity(BUFFER, counting);
-    let summary = plan.write_to(&mut buffered).map_err(failed)?;
+    let mut buffered = BufWriter::with_capacity(BUFFER, output);
+    let summary = plan.write_with(&mut buffered, &mut |done| progress(done, total)).map_err(failed)?;
     buffered.flush().map_err(|error| Failure::io("write", shown, &error))?;
     Ok(Written { nodes: summary.nodes, bytes_in: summary.data_len, details: details(&summary) })
 }
@@ -37,6 +36,7 @@ fn details(summary: &cpio::Summary) -> Vec<Detail> {
     let xattrs = summary.dropped_xattrs;
     vec![
         Detail::new("entries", summary.entries, None),
+        Detail::new("archive_bytes", summary.archive_len, None),
         Detail::new("truncated_times", summary.truncated_times, None),
         Detail::new(
             "dropped_xattrs",
@@ -55,30 +55,9 @@ fn failure(error: Error, shown: &Path) -> Failure {
         }
         Error::Content { error, .. } => content_failure(message, &error),
         Error::Write(error) => Failure::io("write", shown, &error),
-        Error::BadPadding(_) => Failure::new(Exit::Usage, message),
+        Error::BadPadding(_) | Error::BadLevel { .. } => Failure::new(Exit::Usage, message),
         Error::Read { .. } => Failure::new(Exit::Io, message),
         _ => Failure::new(Exit::Invalid, message),
-    }
-}
-
-/// Tells how many bytes went through.
-struct Counting<'a, 'p> {
-    inner: &'a mut File,
-    done: u64,
-    total: u64,
-    progress: Progress<'p>,
-}
-
-impl Write for Counting<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = self.inner.write(bytes)?;
-        self.done += len as u64;
-        (self.progress)(self.done, self.total);
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
 

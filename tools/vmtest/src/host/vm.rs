@@ -36,6 +36,7 @@ pub struct Vm {
     disks: Vec<(PathBuf, bool)>,
     pflash: Option<PathBuf>,
     kernel_arguments: String,
+    compression: flashwright_cpio::Compression,
     timeout: Duration,
 }
 
@@ -100,6 +101,7 @@ impl Vm {
             disks: Vec::new(),
             pflash: None,
             kernel_arguments: String::new(),
+            compression: flashwright_cpio::Compression::None,
             timeout: TIMEOUT,
         }
     }
@@ -113,6 +115,11 @@ impl Vm {
     pub fn kernel_arguments(&mut self, arguments: &str) {
         self.kernel_arguments.push(' ');
         self.kernel_arguments.push_str(arguments);
+    }
+
+    /// Compresses the initramfs that the machine boots from. Default: not at all.
+    pub fn compress_initramfs(&mut self, compression: flashwright_cpio::Compression) {
+        self.compression = compression;
     }
 
     /// Attaches an image, read-only. Its length seen by the guest is rounded up to 512 bytes.
@@ -319,7 +326,9 @@ impl Vm {
             self.directory(directory).map_err(missing)?;
         }
         let mut output = BufWriter::new(File::create(path).map_err(Error::io(path))?);
-        flashwright_cpio::write(&self.initramfs, &flashwright_cpio::Options::default(), &mut output)?;
+        let mut options = flashwright_cpio::Options::default();
+        options.compression = self.compression;
+        flashwright_cpio::write(&self.initramfs, &options, &mut output)?;
         output.flush().map_err(Error::io(path))
     }
 }
