@@ -162,7 +162,7 @@ pub(crate) struct PackCpio {
 /// Sources, output, and what is done to what the sources bring.
 #[derive(Debug, Args)]
 pub(crate) struct PackCommon {
-    /// What goes in, later ones over earlier ones: a directory, an image.toml, pseudo:FILE, liminix:FILE or paths:FILE
+    /// What goes in, later ones over earlier ones: a directory, an image.toml, a tar or cpio archive, or KIND:FILE
     #[arg(
         value_name = "SOURCE",
         required = true,
@@ -171,11 +171,16 @@ What goes in, later ones over earlier ones:
 
   DIR           a directory of the host: with its owners, modes, times, hard links, xattrs and holes
   FILE.toml     the tree of an image.toml; its outputs do not matter here
+  FILE.tar      a tar archive; also .tar.gz, .tgz, .tar.xz, .txz, .tar.zst, or tar:FILE whatever its name
+  FILE.cpio     a cpio archive (newc), or cpio:FILE; may be compressed with gzip, xz or zstd
   pseudo:FILE   definitions as in mksquashfs's pseudo files (d m b c s i f l h L x R)
   liminix:FILE  the JSON tree that Liminix writes (filesystem.contents)
   paths:FILE    a list of host paths that are carried in at the same path, one a line
+  device-table:FILE  device table of makedevs or mkfs.jffs2 -D
+  pack-file:FILE     pack file of gensquashfs
+  init-list:FILE     list as gen_init_cpio of Linux reads it
 
-A directory with a colon in its name is written ./a:b."
+A directory with a colon in its name is written ./a:b. docs/IMAGE_TOML.md says more about each."
     )]
     pub(crate) sources: Vec<OsString>,
     /// The image; an older one is replaced when the new one is whole

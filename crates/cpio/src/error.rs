@@ -56,6 +56,17 @@ pub enum Error {
         #[source]
         error: io::Error,
     },
+    /// A path with `..` in it.
+    #[error(
+        "byte {offset:#x}: {}: '..' leads out of the tree; make the archive again without it",
+        show(path)
+    )]
+    Escape {
+        /// Position of the header in the archive.
+        offset: u64,
+        /// The name as the archive has it.
+        path: Vec<u8>,
+    },
     /// The archive is not what newc says.
     #[error("byte {offset:#x}: {problem}")]
     Corrupt {

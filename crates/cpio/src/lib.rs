@@ -21,5 +21,5 @@ mod writer;
 
 pub use compress::Compression;
 pub use error::Error;
-pub use reader::{read, read_bytes};
+pub use reader::{Contents, read, read_bytes, read_parts};
 pub use writer::{Options, Plan, Summary, XattrPolicy, plan, write};

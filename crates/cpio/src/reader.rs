@@ -29,7 +29,26 @@ const PATH_MAX: u64 = 4096;
 /// # Errors
 /// [`Error::Corrupt`] with the position of what is wrong, [`Error::Read`].
 pub fn read(archive: Arc<dyn ReadAt>, len: u64) -> Result<Tree, Error> {
-    Reader::new(Archive { source: Source::Reader(archive), len }).run()
+    let data = Source::Reader(Arc::clone(&archive));
+    read_parts(archive, len, data).map(|contents| contents.tree)
+}
+
+/// What an archive holds.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Contents {
+    /// The tree.
+    pub tree: Tree,
+    /// Whether the archive has an entry for the root; without one the tree's root is made up.
+    pub has_root: bool,
+}
+
+/// Reads an archive as [`read`] does; the tree's file data is then read from `data`, which must be the same bytes.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_parts(archive: Arc<dyn ReadAt>, len: u64, data: Source) -> Result<Contents, Error> {
+    Reader::new(Archive { source: Source::Reader(archive), data, len }).run()
 }
 
 /// Reads an archive in memory. The tree's content shares the memory.
@@ -39,17 +58,21 @@ pub fn read(archive: Arc<dyn ReadAt>, len: u64) -> Result<Tree, Error> {
 pub fn read_bytes(archive: impl Into<Arc<[u8]>>) -> Result<Tree, Error> {
     let bytes = archive.into();
     let len = bytes.len() as u64;
-    Reader::new(Archive { source: Source::Bytes(bytes), len }).run()
+    let data = Source::Bytes(bytes);
+    Reader::new(Archive { source: data.clone(), data, len }).run().map(|contents| contents.tree)
 }
 
 struct Archive {
+    /// For headers and names.
     source: Source,
+    /// For the content of files.
+    data: Source,
     len: u64,
 }
 
 impl Archive {
     fn content(&self, offset: u64, len: u64) -> Content {
-        Content::empty().with(self.source.clone(), offset, len)
+        Content::empty().with(self.data.clone(), offset, len)
     }
 
     /// `len` bytes at `offset`, which must be in the archive.
@@ -57,7 +80,8 @@ impl Archive {
         self.check_range(offset, len, what)?;
         let fail = |error: io::Error| Error::Read { offset, error };
         let mut buffer = vec![0; usize::try_from(len).map_err(|e| fail(io::Error::other(e)))?];
-        self.content(offset, len)
+        Content::empty()
+            .with(self.source.clone(), offset, len)
             .reader()
             .read_exact_at(0, &mut buffer)
             .map_err(|error| fail(io::Error::other(error)))?;
@@ -90,20 +114,21 @@ struct Entry {
 struct Reader {
     archive: Archive,
     tree: Tree,
+    has_root: bool,
     links: HashMap<LinkKey, NodeId>,
 }
 
 impl Reader {
     fn new(archive: Archive) -> Self {
-        Reader { archive, tree: Tree::new(), links: HashMap::new() }
+        Reader { archive, tree: Tree::new(), has_root: false, links: HashMap::new() }
     }
 
-    fn run(mut self) -> Result<Tree, Error> {
+    fn run(mut self) -> Result<Contents, Error> {
         let mut offset = 0;
         loop {
             offset = self.one_archive(offset)?;
             match self.skip_zeros(offset)? {
-                None => return Ok(self.tree),
+                None => return Ok(Contents { tree: self.tree, has_root: self.has_root }),
                 Some(next) => offset = next,
             }
         }
@@ -177,7 +202,10 @@ impl Reader {
     }
 
     fn entry(&mut self, offset: u64, body: u64, header: Header, name: &[u8]) -> Result<(), Error> {
-        let path = clean_path(name).map_err(|problem| Error::corrupt(offset, problem))?;
+        let path = clean_path(name).map_err(|problem| match problem {
+            BadPath::Escape => Error::Escape { offset, path: name.to_vec() },
+            BadPath::Long(problem) => Error::corrupt(offset, problem),
+        })?;
         let kind = kind_of(header.mode).ok_or_else(|| {
             let path = display_path(&path);
             Error::corrupt(offset, format!("{path}: mode {:#o} is that of no file type", header.mode))
@@ -200,6 +228,7 @@ impl Reader {
         let existing =
             self.tree.resolve(&entry.path).filter(|&id| self.tree.node(id).kind() == Kind::Directory);
         if let Some(id) = existing {
+            self.has_root |= id == Tree::ROOT;
             self.tree.node_mut(id).metadata = entry.metadata();
             return Ok(());
         }
@@ -352,15 +381,21 @@ fn kind_of(mode: u32) -> Option<Kind> {
     kinds.into_iter().find(|kind| u32::from(kind.mode_bits()) == mode & !0o7777)
 }
 
+enum BadPath {
+    Escape,
+    Long(String),
+}
+
 /// Path without leading `/` and `.` components.
-fn clean_path(name: &[u8]) -> Result<Vec<u8>, String> {
+fn clean_path(name: &[u8]) -> Result<Vec<u8>, BadPath> {
     let parts: Vec<_> = name.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     let shown = display_path(name);
     if parts.iter().any(|part| *part == b"..") {
-        return Err(format!("{shown}: '..' leads out of the tree; make the archive again without it"));
+        return Err(BadPath::Escape);
     }
     if parts.iter().any(|part| part.len() > MAX_NAME) {
-        return Err(format!("{shown}: expected names of at most {MAX_NAME} bytes, so Linux leaves it out"));
+        let problem = format!("{shown}: expected names of at most {MAX_NAME} bytes, so Linux leaves it out");
+        return Err(BadPath::Long(problem));
     }
     Ok(parts.join(&b'/'))
 }

@@ -51,7 +51,9 @@ pub(crate) fn apply(
         let origin = builder.origin(place.clone());
         match &declaration.action {
             Action::HardLink(target) => links.push(Link { path, target: join_below(at, target), origin }),
-            Action::Modify => changes.push((path, declaration, origin)),
+            Action::Modify | Action::ModifyIfThere | Action::ModifyBelow => {
+                changes.push((path, declaration, origin))
+            }
             _ => make(builder, declaration, &path, origin, section).map_err(|e| e.at(place))?,
         }
     }
@@ -70,6 +72,9 @@ fn make(
     origin: Origin,
     section: Option<&Section>,
 ) -> Result<(), Error> {
+    if let Action::Glob(glob) = &declaration.action {
+        return crate::pack_glob::expand(builder, glob, &declaration.meta, path, origin);
+    }
     if let Action::Host { path: host, follow, directories } = &declaration.action {
         let wants = if *directories { Wants::Anything } else { Wants::NoDirectory };
         let host = builder.host_path(host);
@@ -129,9 +134,7 @@ fn node_kind(
         Action::Fifo => NodeKind::Fifo,
         Action::Socket => NodeKind::Socket,
         // The others never come here, see `apply` and `make`.
-        Action::Directory | Action::HardLink(_) | Action::Host { .. } | Action::Modify => {
-            NodeKind::Directory(std::collections::BTreeMap::new())
-        }
+        _ => NodeKind::Directory(std::collections::BTreeMap::new()),
     };
     Ok((kind, None))
 }
@@ -303,10 +306,18 @@ fn change(
 ) -> Result<(), Error> {
     let place = builder.place(origin);
     let Some(id) = builder.tree.resolve(path) else {
+        if matches!(declaration.action, Action::ModifyIfThere) {
+            return Ok(());
+        }
         let message = format!("{}: there is nothing to change", display_path(path));
         return Err(Error::invalid(message).at(place).with_help(
             "say what it is (its type), or correct the path; symlinks on the way are not followed",
         ));
     };
-    builder.modify(id, &declaration.meta, path).map_err(|e| e.at(place))
+    let all = match declaration.action {
+        Action::ModifyBelow => builder.below(id, path),
+        _ => vec![(id, path.to_vec())],
+    };
+    let mut all = all.iter();
+    all.try_for_each(|(id, path)| builder.modify(*id, &declaration.meta, path)).map_err(|e| e.at(place))
 }

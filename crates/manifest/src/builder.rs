@@ -106,6 +106,11 @@ impl<'o> Builder<'o> {
         self.notes.push(Note { severity, message: message.into(), place });
     }
 
+    /// Takes over notes of another builder.
+    pub(crate) fn notes(&mut self, notes: Vec<Note>) {
+        self.notes.extend(notes);
+    }
+
     /// Notes that an image.toml is being read, unless it is already or `max` others are.
     pub(crate) fn enter(&mut self, path: &Path, max: usize) -> Result<(), Error> {
         let path = std::fs::canonicalize(path).map_err(|e| Error::io("read", path, e))?;
@@ -338,6 +343,21 @@ impl<'o> Builder<'o> {
         Ok(())
     }
 
+    /// The node at `path` and, when it is a directory, all that is in it, each with one of its paths.
+    pub(crate) fn below(&self, id: NodeId, path: &[u8]) -> Vec<(NodeId, Vec<u8>)> {
+        let mut all = Vec::new();
+        let mut seen = HashSet::new();
+        let mut pending = vec![(id, path.to_vec())];
+        while let Some((id, path)) = pending.pop() {
+            let entries = self.tree.node(id).entries().into_iter().flatten();
+            pending.extend(entries.map(|(name, id)| (*id, join_path(&path, name))));
+            if seen.insert(id) {
+                all.push((id, path));
+            }
+        }
+        all
+    }
+
     /// Takes out everything that a pattern matches. Patterns that match nothing get a note.
     pub(crate) fn remove(&mut self, patterns: &[(String, Place)]) -> Result<(), Error> {
         for (pattern, place) in patterns {
@@ -361,6 +381,16 @@ impl<'o> Builder<'o> {
         let entries = self.tree.walk().filter(|entry| !entry.path.is_empty() && globs.matches(&entry.path));
         let name = |path: &[u8]| path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
         entries.map(|entry| (entry.parent, name(&entry.path))).collect()
+    }
+}
+
+/// A node without its entries, when it is a directory.
+pub(crate) fn childless(node: &Node) -> Node {
+    match node.kind {
+        NodeKind::Directory(_) => {
+            Node::new(node.metadata.clone(), NodeKind::Directory(std::collections::BTreeMap::new()))
+        }
+        _ => node.clone(),
     }
 }
 

@@ -48,6 +48,31 @@ pub enum Action {
     },
     /// Metadata for what exists.
     Modify,
+    /// Metadata for what may exist.
+    ModifyIfThere,
+    /// Metadata for what exists and, when it is a directory, for all that is in it.
+    ModifyBelow,
+    /// What a host directory has, as far as it matches; the metadata that is stated wins over the host's.
+    Glob(Box<Glob>),
+}
+
+/// Which entries of a host directory come in, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Glob {
+    /// Directory of the host.
+    pub host: PathBuf,
+    /// Kinds that come in; empty: all.
+    pub kinds: Vec<Kind>,
+    /// Leave out what is mounted inside.
+    pub one_file_system: bool,
+    /// Take the times of the host; else they are as with everything that states none.
+    pub keep_time: bool,
+    /// Take what is directly in the directory alone.
+    pub flat: bool,
+    /// Shell pattern for the name.
+    pub name: Option<Vec<u8>>,
+    /// Shell pattern for the path in the image, without leading `/`; `*` matches no `/`.
+    pub path: Option<Vec<u8>>,
 }
 
 /// Where the data of a declared file is.

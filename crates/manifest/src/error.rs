@@ -121,7 +121,8 @@ pub enum Class {
     Usage,
     /// An input file says something that cannot be. Exit code 4.
     Invalid,
-    /// Possible but not allowed without being asked for: running a command. Exit code 6.
+    /// Possible but not allowed, or not without being asked for: running a command, a `..` in the path of an archive.
+    /// Exit code 6.
     Refused,
 }
 
@@ -244,7 +245,8 @@ impl Error {
 
 impl From<crate::value::BadValue> for Error {
     fn from(bad: crate::value::BadValue) -> Self {
-        let mut error = Error::invalid(bad.message);
+        let class = if bad.refused { Class::Refused } else { Class::Invalid };
+        let mut error = Error::new(class, bad.message);
         error.0.help = bad.help;
         error
     }

@@ -153,13 +153,21 @@ fn owner_map(owner: &Table<'_>, key: &str) -> Result<BTreeMap<u32, u32>, Error> 
     table.entries().iter().map(entry).collect()
 }
 
-const SOURCE_KINDS: [SourceKind; 5] =
-    [SourceKind::Directory, SourceKind::Pseudo, SourceKind::Liminix, SourceKind::Paths, SourceKind::Image];
-
 fn source(table: &Table<'_>) -> Result<Source, Error> {
-    let settings =
-        ["at", "exclude", "remove", "one-file-system", "hard-links", "xattrs", "owner", "time", "mode"];
-    let kinds = SOURCE_KINDS.map(SourceKind::prefix);
+    let settings = [
+        "at",
+        "base",
+        "variables",
+        "exclude",
+        "remove",
+        "one-file-system",
+        "hard-links",
+        "xattrs",
+        "owner",
+        "time",
+        "mode",
+    ];
+    let kinds = SourceKind::ALL.map(SourceKind::prefix);
     table.allow("[[source]]", &[&kinds[..], &settings[..]].concat())?;
     let mut policy = policy(table)?;
     let exclude = table.strings("exclude")?;
@@ -180,9 +188,10 @@ fn removals(table: &Table<'_>) -> Result<Vec<(String, Place)>, Error> {
 }
 
 fn source_spec(table: &Table<'_>, may_be_empty: bool) -> Result<Option<SourceSpec>, Error> {
-    let given: Vec<_> = SOURCE_KINDS.into_iter().filter(|kind| table.get(kind.prefix()).is_some()).collect();
+    let given: Vec<_> =
+        SourceKind::ALL.into_iter().filter(|kind| table.get(kind.prefix()).is_some()).collect();
     let [kind] = *given else {
-        let kinds = SOURCE_KINDS.map(SourceKind::prefix).join(", ");
+        let kinds = SourceKind::ALL.map(SourceKind::prefix).join(", ");
         if given.is_empty() && may_be_empty {
             return Ok(None);
         }
@@ -205,7 +214,29 @@ fn source_spec(table: &Table<'_>, may_be_empty: bool) -> Result<Option<SourceSpe
         }
         spec.at = at;
     }
+    use SourceKind::{InitList, PackFile, Pseudo};
+    if let Some(base) = table.string("base")? {
+        only_for(table, "base", kind, &[Pseudo, PackFile, InitList])?;
+        spec.base = Some(base.into());
+    }
+    if let Some(variables) = table.table("variables")? {
+        only_for(table, "variables", kind, &[InitList])?;
+        for key in variables.entries().keys() {
+            let value = variables.string(key.get_ref())?.unwrap_or_default();
+            spec.variables.insert(key.get_ref().to_string(), value.to_owned());
+        }
+    }
     Ok(Some(spec))
+}
+
+/// Refuses a key that a kind of source has no use for.
+fn only_for(table: &Table<'_>, key: &str, kind: SourceKind, kinds: &[SourceKind]) -> Result<(), Error> {
+    if kinds.contains(&kind) {
+        return Ok(());
+    }
+    let kinds: Vec<_> = kinds.iter().map(|kind| kind.prefix()).collect();
+    let bad = BadValue::new(format!("{key} has no meaning for {}", kind.prefix()));
+    Err(table.error(bad.with_help(format!("it is for {}", kinds.join(", "))), table.span_of(key)))
 }
 
 fn xattr_policy(table: &Table<'_>) -> Result<XattrPolicy, Error> {

@@ -3,26 +3,33 @@
 //! ```text
 //! image.toml ──► sources in order ──► nodes by path ──► Tree + outputs + notes
 //!                 │ host directories        (declared in the file)
-//!                 │ pseudo files, Liminix JSON
+//!                 │ tar and cpio archives
+//!                 │ pseudo files, Liminix JSON, device tables, pack files, init lists
 //!                 └ lists of host paths
 //! ```
 //!
 //! [`load_image`] reads an `image.toml` whole; [`build`] makes a tree of sources that a command line names. Each
 //! error says where it is, with the text to show and a remedy, as a [`miette::Diagnostic`]. Text is parsed apart from
-//! the host: [`parse_toml`], [`parse_pseudo`] and [`parse_liminix`] touch no file, so that they can be fuzzed.
+//! the host: [`parse_toml`], [`parse_pseudo`] and the like touch no file, so that they can be fuzzed.
 //!
 //! Nothing here reads the clock, the environment or the users of the host; [`Options`] brings what must be known.
 //! No data of host files is read, only names, metadata and the position of holes. No root is needed.
 
 mod apply;
+mod archive;
 mod builder;
 mod declaration;
+mod device_table;
 mod error;
+mod fields;
 mod glob;
 mod image;
+mod init_list;
 mod liminix;
 mod options;
 mod output;
+mod pack_file;
+mod pack_glob;
 mod paths;
 mod pseudo;
 mod scan;
@@ -30,7 +37,9 @@ mod source;
 mod table;
 mod value;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use flashwright_tree::Tree;
 
@@ -38,7 +47,7 @@ use crate::builder::Builder;
 use crate::options::{Chain, Rules};
 
 pub use builder::Origins;
-pub use declaration::{Action, Data, Declaration, Meta};
+pub use declaration::{Action, Data, Declaration, Glob, Meta};
 pub use error::{Class, Document, Error, Note, Place, Severity};
 pub use options::{ModeMask, Options, Policy, XattrPolicy};
 pub use output::Output;
@@ -131,4 +140,40 @@ pub fn parse_liminix(text: &[u8]) -> Result<Vec<Declaration>, Error> {
 /// [`Class::Invalid`] at the first line that is no absolute path.
 pub fn parse_paths(text: &[u8]) -> Result<Vec<Declaration>, Error> {
     paths::parse(text, &Document::new("paths", text))
+}
+
+/// Reads a device table, without looking at any file.
+///
+/// # Errors
+/// [`Class::Invalid`] at the first line that is none, [`Class::Refused`] for `..` in a path.
+pub fn parse_device_table(text: &[u8]) -> Result<Vec<Declaration>, Error> {
+    device_table::parse(text, &Document::new("device table", text))
+}
+
+/// Reads a pack file of gensquashfs, without looking at any file it names.
+///
+/// # Errors
+/// As [`parse_device_table`].
+pub fn parse_pack_file(text: &[u8]) -> Result<Vec<Declaration>, Error> {
+    pack_file::parse(text, &Document::new("pack file", text))
+}
+
+/// Reads a list as gen_init_cpio does, without looking at any file it names. `variables` has the values of `${NAME}`.
+///
+/// # Errors
+/// As [`parse_device_table`]; [`Class::Refused`] for a variable without a value.
+pub fn parse_init_list(text: &[u8], variables: &BTreeMap<String, String>) -> Result<Vec<Declaration>, Error> {
+    init_list::parse(text, &Document::new("init list", text), variables)
+}
+
+/// Reads a tar archive in memory that is not compressed. The tree's content shares the memory.
+///
+/// # Errors
+/// [`Class::Invalid`] with the position of what is wrong, [`Class::Refused`] for `..` in a path.
+pub fn read_tar(bytes: impl Into<Arc<[u8]>>) -> Result<Loaded, Error> {
+    let options = Options::default();
+    let mut builder = Builder::new(&options, Chain::default())?;
+    let document = Document::untitled("tar");
+    archive::add_tar(&mut builder, &archive::Archive::in_memory(bytes.into()), &document, b"")?;
+    Ok(builder.finish())
 }

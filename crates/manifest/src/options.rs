@@ -1,7 +1,7 @@
 //! What the caller decides: where paths start, what may be run, and what is done to what sources bring.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flashwright_tree::{Kind, Timestamp, display_path};
 
@@ -20,9 +20,15 @@ pub struct Options {
     pub source_date_epoch: Option<i64>,
     /// Whether pseudo files may run commands (`f` and `F`); default: no.
     pub allow_commands: bool,
+    /// Folder for the data of compressed archives that unpack to more than 4 MiB; default: empty, `/tmp`.
+    pub temp_dir: PathBuf,
 }
 
 impl Options {
+    pub(crate) fn temp_dir(&self) -> &Path {
+        if self.temp_dir.as_os_str().is_empty() { Path::new("/tmp") } else { &self.temp_dir }
+    }
+
     /// The time of a node that states none: `SOURCE_DATE_EPOCH`, or else 0.
     #[must_use]
     pub fn default_mtime(&self) -> Timestamp {

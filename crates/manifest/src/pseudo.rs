@@ -17,9 +17,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use flashwright_tree::{Kind, Timestamp};
+use flashwright_tree::Kind;
 
 use crate::declaration::{Action, Data, Declaration, Meta};
+use crate::fields::{Bad, Fields, Line, is_space, located, shown};
 use crate::value::{self, BadValue};
 use crate::{Document, Error};
 
@@ -92,12 +93,6 @@ pub(crate) fn parse(text: &[u8], document: &Arc<Document>) -> Result<Pseudo, Err
     Ok(pseudo)
 }
 
-type Bad = (BadValue, Range<usize>);
-
-fn located(bad: BadValue, span: Range<usize>, document: &Arc<Document>) -> Error {
-    Error::from(bad).at(document.at(span))
-}
-
 /// unsquashfs -pf (4.7.5) writes a name that begins with `#` as it is, and mksquashfs reads the line as a comment.
 fn forgotten_escape(line: &Line, machine_written: bool) -> Option<(String, Range<usize>)> {
     let name = definition(line).ok().filter(|d| machine_written && d.meta.mtime.is_some())?.path;
@@ -106,39 +101,6 @@ fn forgotten_escape(line: &Line, machine_written: bool) -> Option<(String, Range
         "taken as a comment, though it reads like a definition of {name:?}; write \\{name} to have that"
     );
     Some((message, line.span.clone()))
-}
-
-/// A line, continuations joined.
-#[derive(Debug)]
-struct Line {
-    text: Vec<u8>,
-    /// Where it is in the document, continuations included.
-    span: Range<usize>,
-    /// Whether an offset in `text` is one in the document, less the start of the span.
-    verbatim: bool,
-}
-
-impl Line {
-    fn is_blank(&self) -> bool {
-        self.text.iter().all(|&byte| is_space(byte))
-    }
-
-    fn is_comment(&self) -> bool {
-        self.text.iter().find(|&&byte| !is_space(byte)) == Some(&b'#')
-    }
-
-    /// The span of a part of the text, or of all of it where bytes have moved.
-    fn part(&self, part: Range<usize>) -> Range<usize> {
-        if !self.verbatim {
-            return self.span.clone();
-        }
-        self.span.start.saturating_add(part.start)..self.span.start.saturating_add(part.end)
-    }
-}
-
-/// White space as C's `isspace` has it in the C locale.
-const fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
 struct Lines<'a> {
@@ -238,134 +200,6 @@ fn trim_newline(mut line: Line) -> Line {
     line
 }
 
-/// Reads the fields of one line from left to right.
-struct Fields<'l> {
-    line: &'l Line,
-    at: usize,
-}
-
-impl<'l> Fields<'l> {
-    fn rest_raw(&self) -> &'l [u8] {
-        self.line.text.get(self.at..).unwrap_or_default()
-    }
-
-    fn skip_space(&mut self) {
-        let spaces = self.rest_raw().iter().take_while(|&&byte| is_space(byte)).count();
-        self.at = self.at.saturating_add(spaces);
-    }
-
-    fn span_from(&self, start: usize) -> Range<usize> {
-        self.line.part(start..self.at.max(start))
-    }
-
-    /// The next word, up to white space.
-    fn word(&mut self, what: &str) -> Result<(&'l [u8], Range<usize>), Bad> {
-        self.skip_space();
-        let start = self.at;
-        let word = self.rest_raw();
-        let len = word.iter().position(|&byte| is_space(byte)).unwrap_or(word.len());
-        self.at = start.saturating_add(len);
-        if len == 0 {
-            return Err((BadValue::new(format!("{what} is missing")), self.line.part(0..start)));
-        }
-        Ok((word.get(..len).unwrap_or_default(), self.span_from(start)))
-    }
-
-    /// The next word, in which quotes and backslashes keep white space.
-    fn name(&mut self, what: &str) -> Result<(Vec<u8>, Range<usize>), Bad> {
-        self.skip_space();
-        let start = self.at;
-        let (mut name, mut quoted, mut escaped) = (Vec::new(), false, false);
-        for &byte in self.rest_raw() {
-            if escaped {
-                name.push(byte);
-                escaped = false;
-            } else if byte == b'\\' {
-                escaped = true;
-            } else if byte == b'"' {
-                quoted = !quoted;
-            } else if is_space(byte) && !quoted {
-                break;
-            } else {
-                name.push(byte);
-            }
-            self.at = self.at.saturating_add(1);
-        }
-        let span = self.span_from(start);
-        if quoted {
-            return Err((
-                BadValue::new("a quote that is not closed").with_help("write \\\" for a quote in a name"),
-                span,
-            ));
-        }
-        if self.at == start {
-            return Err((BadValue::new(format!("{what} is missing")), self.line.part(0..start)));
-        }
-        Ok((name, span))
-    }
-
-    /// All the rest, white space before it skipped, as it stands.
-    fn rest(&mut self, what: &str) -> Result<(&'l [u8], Range<usize>), Bad> {
-        self.skip_space();
-        let (start, rest) = (self.at, self.rest_raw());
-        self.at = self.line.text.len();
-        if rest.is_empty() {
-            return Err((BadValue::new(format!("{what} is missing")), self.line.part(0..start)));
-        }
-        Ok((rest, self.span_from(start)))
-    }
-
-    fn number(&mut self, what: &str) -> Result<(u64, Range<usize>), Bad> {
-        let (word, span) = self.word(what)?;
-        let number = std::str::from_utf8(word).ok().and_then(|word| word.parse().ok());
-        let number = number.ok_or_else(|| {
-            (BadValue::new(format!("bad {what} {:?}: not a decimal number", shown(word))), span.clone())
-        });
-        Ok((number?, span))
-    }
-
-    fn owner(&mut self, what: &str) -> Result<u32, Bad> {
-        let (word, span) = self.word(what)?;
-        if word == b"root" {
-            return Ok(0);
-        }
-        std::str::from_utf8(word).ok().and_then(|word| word.parse().ok()).ok_or_else(|| {
-            let bad = BadValue::new(format!("bad {what} {:?}: not a number from 0 to 4294967295", shown(word)));
-            (bad.with_help("names mean other numbers on other machines: write the number (root is the one name known)"), span)
-        })
-    }
-
-    fn end(&mut self) -> Result<(), Bad> {
-        self.skip_space();
-        if self.rest_raw().is_empty() {
-            return Ok(());
-        }
-        let span = self.line.part(self.at..self.line.text.len());
-        let bad = BadValue::new(format!("more than expected: {:?}", shown(self.rest_raw())));
-        Err((bad.with_help("quote names that have spaces; a comment needs a line of its own"), span))
-    }
-
-    /// Seconds since 1970, or a quoted RFC 3339 time.
-    fn time(&mut self) -> Result<Timestamp, Bad> {
-        let (word, span) = self.name("the time")?;
-        let text = String::from_utf8_lossy(&word).into_owned();
-        let digits = text.strip_prefix('@').unwrap_or(&text);
-        if let Ok(seconds) = digits.parse() {
-            return Ok(Timestamp::from_seconds(seconds));
-        }
-        let date = text.parse::<toml::value::Datetime>().map_err(|_| {
-            let bad = BadValue::new(format!("bad time {text:?}"));
-            let help = format!("write seconds since 1970 (date -u -d {text:?} +%s gives them), or a whole UTC time in quotes, such as \"2024-01-31T12:00:00Z\"");
-            (bad.with_help(help), span.clone())
-        })?;
-        value::timestamp(&date).map_err(|bad| (bad, span))
-    }
-}
-
-fn shown(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 /// Every type letter with what follows it, for messages.
 const FORMS: [(u8, &str); 18] = [
     (b'd', "name d mode uid gid"),
@@ -389,7 +223,7 @@ const FORMS: [(u8, &str); 18] = [
 ];
 
 fn definition(line: &Line) -> Result<Declaration, Bad> {
-    let mut fields = Fields { line, at: 0 };
+    let mut fields = Fields::new(line);
     let (name, name_span) = fields.name("the name")?;
     let path = value::image_path(&name).map_err(|bad| (bad, name_span))?;
     let (letter, letter_span) = fields.word("the type")?;

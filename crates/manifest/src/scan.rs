@@ -91,7 +91,7 @@ impl Request<'_> {
                 .with_help("name a file; a directory comes in as a source of its own");
         }
         Error::invalid(format!("{host} is not a directory")).with_help(
-            "a file comes in as a node with host = \"…\"; other sources are FILE.toml, pseudo:FILE, liminix:FILE, paths:FILE",
+            "a file comes in as a node with host = \"…\"; other sources are FILE.toml, FILE.tar, FILE.cpio, pseudo:FILE, liminix:FILE, paths:FILE, device-table:FILE, pack-file:FILE, init-list:FILE",
         )
     }
 }
@@ -278,19 +278,13 @@ impl Scan<'_, '_> {
         }
         let names = list_xattrs(host).map_err(|e| xattr_error(host, e))?;
         for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-            if !self.wants_xattr(name) {
+            if !wants_xattr(self.settings.xattrs, name) {
                 self.foreign_xattrs.entry(name.to_vec()).or_insert_with(|| (0, host.to_owned())).0 += 1;
             } else if let Some(value) = get_xattr(host, name).map_err(|e| xattr_error(host, e))? {
                 kept.insert(name.to_vec(), value);
             }
         }
         Ok(kept)
-    }
-
-    fn wants_xattr(&self, name: &[u8]) -> bool {
-        let standard = [&b"user."[..], b"trusted.", b"security."];
-        standard.iter().any(|prefix| name.starts_with(prefix))
-            || (self.settings.xattrs == XattrPolicy::WithAcls && name.starts_with(b"system.posix_acl_"))
     }
 
     fn report_xattrs(&mut self) {
@@ -302,6 +296,18 @@ impl Scan<'_, '_> {
                 format!("xattr {name} left behind on {count} files, first {}{hint}", first.display());
             let place = Some(self.builder.place(self.origin));
             self.builder.note(Severity::Warning, message, place);
+        }
+    }
+}
+
+/// Whether an extended attribute of that name comes in.
+pub(crate) fn wants_xattr(policy: XattrPolicy, name: &[u8]) -> bool {
+    let standard = [&b"user."[..], b"trusted.", b"security."];
+    match policy {
+        XattrPolicy::None => false,
+        XattrPolicy::Standard => standard.iter().any(|prefix| name.starts_with(prefix)),
+        XattrPolicy::WithAcls => {
+            standard.iter().any(|prefix| name.starts_with(prefix)) || name.starts_with(b"system.posix_acl_")
         }
     }
 }

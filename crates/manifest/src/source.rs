@@ -1,5 +1,6 @@
 //! Sources: what they are, how a command line names them, and how each comes into the tree.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +13,9 @@ use flashwright_tree::HostFile;
 use crate::apply::{Section, apply};
 use crate::builder::Builder;
 use crate::scan::{Request, Wants, scan};
-use crate::{Document, Error, Place, image, liminix, paths, pseudo};
+use crate::{
+    Document, Error, Place, archive, device_table, image, init_list, liminix, pack_file, paths, pseudo,
+};
 
 /// Largest text of declarations that is read, in bytes: far above any real one, and what memory can take.
 const MAX_TEXT: u64 = 256 << 20;
@@ -31,16 +34,54 @@ pub enum SourceKind {
     Paths,
     /// An `image.toml`: its sources and nodes; its outputs do not matter here.
     Image,
+    /// A tar archive, plain or compressed with gzip, xz or zstd.
+    Tar,
+    /// A cpio archive in the format newc, plain or compressed as a tar archive.
+    Cpio,
+    /// A device table of makedevs or `mkfs.jffs2 -D`.
+    DeviceTable,
+    /// A pack file of gensquashfs.
+    PackFile,
+    /// A list as gen_init_cpio of Linux reads it.
+    InitList,
 }
 
 impl SourceKind {
-    const PREFIXES: [(&'static str, SourceKind); 5] = [
+    const PREFIXES: [(&'static str, SourceKind); 10] = [
         ("dir", SourceKind::Directory),
         ("pseudo", SourceKind::Pseudo),
         ("liminix", SourceKind::Liminix),
         ("paths", SourceKind::Paths),
         ("image", SourceKind::Image),
+        ("tar", SourceKind::Tar),
+        ("cpio", SourceKind::Cpio),
+        ("device-table", SourceKind::DeviceTable),
+        ("pack-file", SourceKind::PackFile),
+        ("init-list", SourceKind::InitList),
     ];
+
+    /// Names that say without a prefix what a file is: an ending, in any case.
+    const ENDINGS: [(&'static str, SourceKind); 8] = [
+        (".toml", SourceKind::Image),
+        (".tar", SourceKind::Tar),
+        (".tar.gz", SourceKind::Tar),
+        (".tgz", SourceKind::Tar),
+        (".tar.xz", SourceKind::Tar),
+        (".txz", SourceKind::Tar),
+        (".tar.zst", SourceKind::Tar),
+        (".cpio", SourceKind::Cpio),
+    ];
+
+    /// Every kind, in the order in which they are listed for people.
+    pub(crate) const ALL: [SourceKind; 10] = {
+        let mut all = [SourceKind::Directory; 10];
+        let mut index = 0;
+        while index < all.len() {
+            all[index] = Self::PREFIXES[index].1;
+            index += 1;
+        }
+        all
+    };
 
     /// The prefix of this kind on a command line, and its key in `image.toml`.
     #[must_use]
@@ -60,17 +101,25 @@ pub struct SourceSpec {
     /// Directory of the image that it is grafted at; default: the root. [`SourceKind::Paths`] and
     /// [`SourceKind::Image`] have no use for it.
     pub at: Vec<u8>,
+    /// Folder that the source's own relative host paths start from, itself relative to [`crate::Options::base_dir`];
+    /// default: that folder, and for [`SourceKind::PackFile`] the one that the file is in. For
+    /// [`SourceKind::Pseudo`], [`SourceKind::PackFile`] and [`SourceKind::InitList`].
+    pub base: Option<PathBuf>,
+    /// Values of `${NAME}` in a [`SourceKind::InitList`]; default: none, and each is an error.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl SourceSpec {
     /// A source grafted at the root of the image.
     #[must_use]
     pub fn new(kind: SourceKind, path: impl Into<PathBuf>) -> Self {
-        SourceSpec { kind, path: path.into(), at: Vec::new() }
+        let (at, base, variables) = (Vec::new(), None, BTreeMap::new());
+        SourceSpec { kind, path: path.into(), at, base, variables }
     }
 
-    /// Reads an argument of a command line: `DIR`, `FILE.toml`, or `dir:DIR`, `pseudo:FILE`, `liminix:FILE`,
-    /// `paths:FILE`, `image:FILE`. A directory whose name has a colon is written `./a:b` or `dir:a:b`.
+    /// Reads an argument of a command line: `DIR`, `FILE.toml`, `FILE.tar` (or `.tar.gz`, `.tgz`, `.tar.xz`, `.txz`,
+    /// `.tar.zst`), `FILE.cpio`, or `KIND:PATH` with the prefix of any kind. A directory whose name has a colon is
+    /// written `./a:b` or `dir:a:b`; `dir:x.tar` is a directory of that name.
     ///
     /// # Errors
     /// [`crate::Class::Usage`] when the argument is empty or its prefix is none of these.
@@ -88,8 +137,12 @@ impl SourceSpec {
         {
             return SourceSpec::prefixed(prefix, path);
         }
-        let is_toml = Path::new(argument).extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
-        let kind = if is_toml { SourceKind::Image } else { SourceKind::Directory };
+        let ends_with = |ending: &str| {
+            let at = bytes.len().checked_sub(ending.len()).filter(|&at| at > 0);
+            at.is_some_and(|at| bytes[at..].eq_ignore_ascii_case(ending.as_bytes()))
+        };
+        let known = SourceKind::ENDINGS.iter().find(|(ending, _)| ends_with(ending));
+        let kind = known.map_or(SourceKind::Directory, |(_, kind)| *kind);
         Ok(SourceSpec::new(kind, argument))
     }
 
@@ -131,7 +184,9 @@ pub(crate) fn add(builder: &mut Builder<'_>, spec: &SourceSpec, place: Option<&P
                 Request { host: &path, at: &spec.at, origin, follow: true, wants: Wants::Directory };
             scan(builder, &request).map_err(located)
         }
-        SourceKind::Pseudo => add_pseudo(builder, &path, &spec.at).map_err(located),
+        SourceKind::Pseudo => {
+            with_base(builder, spec, None, |builder| add_pseudo(builder, &path, &spec.at)).map_err(located)
+        }
         SourceKind::Liminix => {
             let text = read_text(&path).map_err(located)?;
             let document = Document::of_path(&path, &text);
@@ -145,7 +200,44 @@ pub(crate) fn add(builder: &mut Builder<'_>, spec: &SourceSpec, place: Option<&P
             apply(builder, &declarations, &document, b"", None)
         }
         SourceKind::Image => image::add(builder, &path).map(|_| ()).map_err(located),
+        SourceKind::Tar | SourceKind::Cpio => {
+            let archive = archive::open(&path, builder.options).map_err(located)?;
+            let document = Document::of_path(&path, b"");
+            match spec.kind {
+                SourceKind::Tar => archive::add_tar(builder, &archive, &document, &spec.at),
+                _ => archive::add_cpio(builder, &archive, &document, &spec.at),
+            }
+        }
+        SourceKind::DeviceTable | SourceKind::PackFile | SourceKind::InitList => {
+            let text = read_text(&path).map_err(located)?;
+            let document = Document::of_path(&path, &text);
+            let declarations = match spec.kind {
+                SourceKind::DeviceTable => device_table::parse(&text, &document)?,
+                SourceKind::PackFile => pack_file::parse(&text, &document)?,
+                _ => init_list::parse(&text, &document, &spec.variables)?,
+            };
+            let folder = path.parent().filter(|_| spec.kind == SourceKind::PackFile);
+            with_base(builder, spec, folder, |builder| {
+                apply(builder, &declarations, &document, &spec.at, None)
+            })
+        }
     }
+}
+
+/// Does something with relative host paths starting at the source's own folder, or at `default`, or where they start
+/// now.
+fn with_base(
+    builder: &mut Builder<'_>,
+    spec: &SourceSpec,
+    default: Option<&Path>,
+    add: impl FnOnce(&mut Builder<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let base = spec.base.as_ref().map(|base| builder.host_path(base)).or_else(|| default.map(Path::to_owned));
+    let Some(base) = base else { return add(builder) };
+    let outer = std::mem::replace(&mut builder.base_dir, base);
+    let result = add(builder);
+    builder.base_dir = outer;
+    result
 }
 
 fn add_pseudo(builder: &mut Builder<'_>, path: &Path, at: &[u8]) -> Result<(), Error> {
@@ -220,6 +312,16 @@ mod tests {
             ("pseudo:p.txt", SourceKind::Pseudo, "p.txt"),
             ("liminix:/nix/store/x.json", SourceKind::Liminix, "/nix/store/x.json"),
             ("paths:store-paths", SourceKind::Paths, "store-paths"),
+            ("a/root.tar", SourceKind::Tar, "a/root.tar"),
+            ("root.tar.GZ", SourceKind::Tar, "root.tar.GZ"),
+            ("root.tgz", SourceKind::Tar, "root.tgz"),
+            (".tar", SourceKind::Directory, ".tar"),
+            ("dir:root.tar", SourceKind::Directory, "root.tar"),
+            ("initramfs.cpio", SourceKind::Cpio, "initramfs.cpio"),
+            ("tar:-x", SourceKind::Tar, "-x"),
+            ("device-table:t", SourceKind::DeviceTable, "t"),
+            ("pack-file:p", SourceKind::PackFile, "p"),
+            ("init-list:l", SourceKind::InitList, "l"),
         ];
         for (argument, kind, path) in cases {
             assert_eq!(

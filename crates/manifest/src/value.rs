@@ -9,11 +9,17 @@ use flashwright_tree::{Device, Timestamp};
 pub(crate) struct BadValue {
     pub(crate) message: String,
     pub(crate) help: Option<String>,
+    /// Possible, but not done: [`crate::Class::Refused`].
+    pub(crate) refused: bool,
 }
 
 impl BadValue {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        BadValue { message: message.into(), help: None }
+        BadValue { message: message.into(), help: None, refused: false }
+    }
+
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        BadValue { message: message.into(), help: None, refused: true }
     }
 
     pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
@@ -58,6 +64,16 @@ pub(crate) fn image_path(path: &[u8]) -> Result<Vec<u8>, BadValue> {
         normal.extend_from_slice(name);
     }
     Ok(normal)
+}
+
+/// A path that an archive or list brings, in normal form: absolute ones start where the source is grafted, `..` is
+/// refused.
+pub(crate) fn contained_path(path: &[u8]) -> Result<Vec<u8>, BadValue> {
+    if path.split(|&byte| byte == b'/').any(|name| name == b"..") {
+        let message = format!("path {:?} has '..', which may lead anywhere", String::from_utf8_lossy(path));
+        return Err(BadValue::refused(message).with_help("make the archive or list again without '..'"));
+    }
+    image_path(path)
 }
 
 /// A symlink target: anything but nothing and NUL.

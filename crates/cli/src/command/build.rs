@@ -62,6 +62,7 @@ pub(crate) fn load_options(run: &RunFlags, epoch: Option<u32>) -> manifest::Opti
     let mut options = manifest::Options::default();
     options.source_date_epoch = epoch.map(i64::from);
     options.allow_commands = run.allow_commands;
+    options.temp_dir = std::env::temp_dir();
     options
 }
 

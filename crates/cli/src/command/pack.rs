@@ -68,7 +68,7 @@ fn source(argument: &OsStr) -> Result<SourceSpec, Failure> {
         let message = format!("the source {} is a file, not a directory", path.display());
         let shown = path.display();
         let help = format!(
-            "say what it is: pseudo:{shown}, liminix:{shown} or paths:{shown}; an image.toml ends in .toml"
+            "say what it is: tar:{shown}, cpio:{shown}, pseudo:{shown}, liminix:{shown}, paths:{shown}, device-table:{shown}, pack-file:{shown} or init-list:{shown}; an image.toml ends in .toml"
         );
         return Err(Failure::new(Exit::Usage, message).help(help));
     }

@@ -1,6 +1,11 @@
 //! Whatever the text, the parsers answer.
 
-use flashwright_manifest::{Error, parse_liminix, parse_paths, parse_pseudo, parse_toml};
+use std::collections::BTreeMap;
+
+use flashwright_manifest::{
+    Error, parse_device_table, parse_init_list, parse_liminix, parse_pack_file, parse_paths, parse_pseudo,
+    parse_toml, read_tar,
+};
 use proptest::prelude::*;
 
 /// The error as a program shows it, with the text around it.
@@ -36,6 +41,61 @@ fn pseudo_text() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(String::from),
     ];
     prop::collection::vec(part, 0..40).prop_map(|parts| parts.concat().into_bytes())
+}
+
+/// Fragments of device tables, pack files and init lists.
+fn list_text() -> impl Strategy<Value = Vec<u8>> {
+    let part = prop_oneof![
+        "[a-z/\"'\\\\# .${}*-]{1,6}",
+        prop::sample::select(vec![
+            " ",
+            "\n",
+            "file /a 644 0 0",
+            "dir ",
+            "nod /d 600 0 0 c 5 1",
+            "glob /x * * *",
+            " -name ",
+            " -type f",
+            " -path \"*\"",
+            " -- ",
+            "slink /s 777 0 0 t",
+            "slink /s t 777 0 0",
+            "link /l 0 0 0 /a",
+            "/dev/x c 600 0 0 ",
+            "5 1 0 1 9",
+            " 4294967295",
+            "18446744073709551615 ",
+            " r -1 0 0",
+            " - - -",
+            "${",
+            "}",
+            "\t",
+            "\r",
+        ])
+        .prop_map(String::from),
+    ];
+    prop::collection::vec(part, 0..40).prop_map(|parts| parts.concat().into_bytes())
+}
+
+/// An archive with one of each kind of header, to be damaged.
+fn archive() -> Vec<u8> {
+    let v1: [(&str, &[u8]); 3] =
+        [("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", b"9")];
+    crate::tarball::Tarball::default()
+        .bare(b'5', "./d/", |_| ())
+        .pax(b'g', &[("uid", b"5")])
+        .pax(b'x', &[("path", b"d/long"), ("mtime", b"1.5"), ("SCHILY.xattr.user.a", b"b")])
+        .file("f", b"data")
+        .entry(b'L', "././@LongLink", b"d/name\0", |_| ())
+        .bare(b'1', "x", |h| drop(h.link("d/long")))
+        .entry(b'S', "s", b"12", |h| {
+            drop(h.put(386, b"000\0........2\0").put(386, &[b'0'; 12]).put(483, b"7"))
+        })
+        .pax(b'x', &v1)
+        .entry(b'0', "v1", b"1\n3\n2\n", |_| ())
+        .bare(b'2', "y", |h| drop(h.link("t")))
+        .bare(b'3', "z", |h| drop(h.device(1, 2)))
+        .done()
 }
 
 fn toml_text() -> impl Strategy<Value = String> {
@@ -118,7 +178,50 @@ proptest! {
         let _ = parse_pseudo(&text).map_err(rendered);
         let _ = parse_paths(&text).map_err(rendered);
         let _ = parse_liminix(&text).map_err(rendered);
+        let _ = parse_device_table(&text).map_err(rendered);
+        let _ = parse_pack_file(&text).map_err(rendered);
+        let _ = parse_init_list(&text, &BTreeMap::new()).map_err(rendered);
         let _ = parse_toml(&String::from_utf8_lossy(&text)).map_err(rendered);
+    }
+
+    #[test]
+    fn lists(text in list_text()) {
+        let _ = parse_device_table(&text).map_err(rendered);
+        let _ = parse_pack_file(&text).map_err(rendered);
+        let variables = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+        let _ = parse_init_list(&text, &variables).map_err(rendered);
+    }
+
+    #[test]
+    fn archives_of_anything(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        let _ = read_tar(bytes).map_err(rendered);
+    }
+
+    /// Bytes changed with the checksums made right again, and the end cut off.
+    #[test]
+    fn damaged_archives(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+        end in any::<prop::sample::Index>(),
+        cut in any::<bool>(),
+    ) {
+        let mut bytes = archive();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let header = at / 512 * 512;
+            let mut block = crate::tarball::Header([0; 512]);
+            block.put(0, &bytes[header..header + 512]);
+            bytes[header..header + 512].copy_from_slice(&block.finished());
+        }
+        if cut {
+            bytes.truncate(end.index(bytes.len()));
+        }
+        if let Ok(loaded) = read_tar(bytes).map_err(rendered) {
+            for entry in loaded.tree.walk() {
+                let content = entry.node.content().filter(|content| content.len() < 1 << 20);
+                prop_assert!(content.is_none_or(|content| content.to_vec().is_ok()));
+            }
+        }
     }
 
     #[test]
