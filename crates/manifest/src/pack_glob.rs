@@ -95,8 +95,7 @@ pub(crate) fn expand(
 fn scanned(builder: &Builder<'_>, glob: &Glob, at: &[u8], origin: Origin) -> Result<Loaded, Error> {
     let mut chain = builder.chain.clone();
     if glob.one_file_system {
-        let mut policy = Policy::default();
-        policy.one_file_system = true;
+        let policy = Policy { one_file_system: true, ..Policy::default() };
         chain = chain.inside(Rules::new(policy)?);
     }
     let mut scratch = Builder::new(builder.options, chain)?;

@@ -24,7 +24,11 @@ const CASES: [(&str, i32, &str); 44] = [
     ("pack squashfs root -o nowhere/out", 1, "mkdir -p nowhere"),
     ("pack squashfs root -o root/file/out", 1, "root/file"),
     ("pack squashfs nowhere -o out", 1, "cannot read nowhere"),
-    ("pack squashfs root/file -o out", 2, "pack-file:root/file or init-list:root/file; an image.toml ends in .toml"),
+    (
+        "pack squashfs root/file -o out",
+        2,
+        "pack-file:root/file or init-list:root/file; an image.toml ends in .toml",
+    ),
     ("pack squashfs psuedo:root/file -o out", 2, "did you mean pseudo:?"),
     ("pack squashfs pseudo: -o out", 2, "write pseudo:FILE"),
     ("pack squashfs root -o out -c zstdd", 2, "did you mean zstd?"),

@@ -193,10 +193,10 @@ impl<'o> Spool<'o> {
             self.memory.extend_from_slice(bytes);
             return Ok(());
         }
-        self.to_file(bytes).map_err(|error| self.error(error))
+        self.spill(bytes).map_err(|error| self.error(error))
     }
 
-    fn to_file(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn spill(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
             None => {
@@ -246,8 +246,7 @@ mod tests {
     #[test]
     fn what_is_large_goes_to_a_file_and_zeros_to_a_hole() {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = Options::default();
-        options.temp_dir = folder.path().to_owned();
+        let options = Options { temp_dir: folder.path().to_owned(), ..Options::default() };
         let mut spool = Spool::new(&options);
         let mut all = Vec::new();
         for step in 0..200_u8 {

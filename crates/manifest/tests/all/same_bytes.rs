@@ -92,7 +92,7 @@ file /etc/key root/etc/key 0600 100 70000
 ";
 
 fn tar() -> Vec<u8> {
-    let at = |h: &mut crate::tarball::Header, mode| drop(h.mode(mode).mtime(TIME));
+    let at = |h: crate::tarball::Header, mode| h.mode(mode).mtime(TIME);
     Tarball::default()
         .bare(b'5', "./", |h| at(h.owner(0, 3), 0o711))
         .bare(b'5', "./bin/", |h| at(h, 0o755))

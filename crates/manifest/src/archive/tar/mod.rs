@@ -288,7 +288,8 @@ impl<'a> Reader<'a> {
         let raw = raw_path(entry, pax);
         let path = value::contained_path(&raw).map_err(|problem| refuse(entry.at, problem))?;
         if pax.has_acl {
-            self.notes.acls.get_or_insert_with(|| (0, path.clone())).0 += 1;
+            let (count, _) = self.notes.acls.get_or_insert_with(|| (0, path.clone()));
+            *count = count.saturating_add(1);
         }
         let pax = entry.extensions.pax.as_ref().unwrap_or(&self.global);
         let problem = |what: String| bad(entry.at, format!("{}: {what}", display_path(&path)));
