@@ -176,6 +176,9 @@ fn changed_options(mut options: Options, change: impl FnOnce(&mut Options)) -> O
 
 const RAM: Device = Device { name: "mtdram test device", len: 16 << 20, eraseblock: 64 << 10, nand: false };
 
+/// What is free of the big-endian device's real NOR.
+const CFI: Device = Device { name: "User FS", len: 2944 << 10, eraseblock: 64 << 10, nand: false };
+
 fn nand_partition(name: &'static str) -> Device {
     Device { name, len: 100 * (128 << 10), eraseblock: 128 << 10, nand: true }
 }
@@ -194,6 +197,7 @@ fn trials(vm: &mut Vm, folder: &Path, endian: Endian) -> Vec<Trial> {
     let rtime = Compressors::from_names(["rtime"]).unwrap();
     ram(vm, "nor rtime", false, &changed_options(nor.clone(), |o| o.compressors = rtime));
     ram(vm, "nor nodes of 8K", false, &changed_options(nor.clone(), |o| o.node_size = 8 << 10));
+    ram(vm, "nor nodes of 16K", false, &changed_options(nor.clone(), |o| o.node_size = 16 << 10));
     ram(vm, "nor nodes of 32K", false, &changed_options(nor, |o| o.node_size = 32 << 10));
     let nand = nand(endian);
     let nands = [
@@ -231,8 +235,126 @@ fn a_big_endian_device_reads_and_writes_what_we_wrote() {
     vm.nor_flash(&flash);
     vm.kernel_arguments("nandsim.id_bytes=0x20,0xa1,0x00,0x15 nandsim.parts=100,100,100");
     let mut trials = trials(&mut vm, folder.path(), Endian::Big);
-    let cfi = Device { name: "User FS", len: 2944 << 10, eraseblock: 64 << 10, nand: false };
-    trials.push(trial(&mut vm, folder.path(), "cfi nor", &cfi, everything(true), &nor(Endian::Big)));
+    trials.push(trial(&mut vm, folder.path(), "cfi nor", &CFI, everything(true), &nor(Endian::Big)));
     let report = vm.run().unwrap();
     trials.iter().for_each(|trial| assert_trial(&report, trial));
+}
+
+/// A root file system with an init of its own.
+fn bootable(vm: &Vm) -> Tree {
+    let mut tree = Tree::new();
+    for name in ["dev", "proc", "sys", "tmp", "sbin", "etc"] {
+        tree.insert(Tree::ROOT, name.as_bytes(), Node::directory(0o755)).unwrap();
+    }
+    let mut file = |path: &str, permissions, bytes: Vec<u8>| {
+        let (folder, name) = path.split_once('/').unwrap();
+        let folder = tree.resolve(folder.as_bytes()).unwrap();
+        tree.insert(folder, name.as_bytes(), Node::file(permissions, Content::from_bytes(bytes))).unwrap();
+    };
+    file("sbin/init", 0o755, vm.guest_program().unwrap());
+    file("etc/motd", 0o644, b"a root of ours\n".to_vec());
+    tree
+}
+
+/// The kernel starts an initramfs of ours, which mounts a root of ours and becomes its init; that one writes to it.
+fn boot(mut vm: Vm, device: &Device, endian: Endian) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("root");
+    let (bytes, _) = image(&bootable(&vm), &nor(endian));
+    fs::write(&path, on_flash(bytes, device)).unwrap();
+    let disk = vm.disk(&path);
+    let root = format!("mtdblock:{}", device.name);
+    vm.step(Step::Copy { from: disk.device(), to: root.clone(), block_size: device.eraseblock as usize });
+    let (fs, at, options) = ("jffs2".to_owned(), "/root".to_owned(), String::new());
+    let mount = vm.step(Step::Mount { fs, device: root, at: at.clone(), options, read_only: false });
+    let init = vm.step(Step::SwitchRoot { at, init: "/sbin/init".into() });
+    let mounts = vm.step(Step::Read { path: "/proc/mounts".into() });
+    let read = vm.step(Step::Read { path: "/etc/motd".into() });
+    vm.step(Step::Write { path: "/etc/said".into(), offset: None, data: Bytes(new_data()) });
+    vm.step(Step::Sync);
+    let said = vm.step(Step::Read { path: "/etc/said".into() });
+    let report = vm.run().unwrap();
+    let data = |step| String::from_utf8(report.outcome(step).data.clone().unwrap().0).unwrap();
+    assert_eq!(data(init), "/sbin/init runs as process 1");
+    let root = data(mounts).lines().rfind(|line| line.split(' ').nth(1) == Some("/")).unwrap().to_owned();
+    assert!(root.starts_with("/dev/mtdblock") && root.contains(" jffs2 rw"), "{root}");
+    assert_eq!(data(read), "a root of ours\n");
+    assert_eq!(data(said).into_bytes(), new_data());
+    let complaints = report.complaints(mount, said, &[]);
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
+fn a_pc_boots_from_it() {
+    let Some(mut vm) = Vm::amd64() else { return };
+    vm.module("jffs2", "").unwrap();
+    vm.module("mtdblock", "").unwrap();
+    vm.module("mtdram", "total_size=16384 erase_size=64").unwrap();
+    boot(vm, &RAM, Endian::Little);
+}
+
+#[test]
+fn a_big_endian_device_boots_from_its_flash() {
+    let Some(mut vm) = Vm::mips_be() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let flash = folder.path().join("flash");
+    fs::write(&flash, vec![0xff; 4 << 20]).unwrap();
+    vm.nor_flash(&flash);
+    boot(vm, &CFI, Endian::Big);
+}
+
+/// Mounts an image from flash that is a disk, since disks count what is read; returns the steps that tell.
+fn count_scan(vm: &mut Vm, folder: &Path, name: &str, tree: &Tree, options: &Options) -> [StepId; 3] {
+    let (mut bytes, _) = image(tree, options);
+    // Hardly any free eraseblocks: at each the kernel looks for a summary too, a page at the end, which is 16 KiB on the
+    // big-endian device.
+    let eraseblock = options.eraseblock as usize;
+    bytes.resize(bytes.len().next_multiple_of(eraseblock) + 2 * eraseblock, 0xff);
+    let path = folder.join(name);
+    fs::write(&path, bytes).unwrap();
+    let disk = vm.writable_disk(&path).device();
+    vm.step(Step::MtdOfDisk { disk: disk.clone(), eraseblock: options.eraseblock, name: name.into() });
+    let before = vm.step(Step::BytesRead { disk: disk.clone() });
+    let (fs, device, at) = ("jffs2".to_owned(), format!("mtdblock:{name}"), AT.to_owned());
+    // Read-only: nothing but the scan is done.
+    let mount = vm.step(Step::Mount { fs, device, at, options: String::new(), read_only: true });
+    let after = vm.step(Step::BytesRead { disk });
+    vm.step(Step::Unmount { at: AT.into() });
+    [before, mount, after]
+}
+
+fn the_scan_reads_less_with_summary(mut vm: Vm, endian: Endian) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tree = everything(false);
+    tree.insert(Tree::ROOT, b"more", Node::file(0o644, Content::from_bytes(text(6_000_000, 4)))).unwrap();
+    let with = nor(endian);
+    let without = changed_options(with.clone(), |options| options.summary = false);
+    let counts = [("with", with), ("without", without)]
+        .map(|(name, options)| count_scan(&mut vm, folder.path(), name, &tree, &options));
+    let report = vm.run().unwrap();
+    let [with, without] = counts.map(|[before, mount, after]| {
+        let _ = report.outcome(mount);
+        assert_eq!(report.complaints(mount, after, &[]).len(), 0);
+        let bytes = |step| report.outcome(step).bytes_read.unwrap();
+        (bytes(after) - bytes(before), report.outcome(mount).nanoseconds)
+    });
+    for (name, (bytes, nanoseconds)) in [("with", with), ("without", without)] {
+        eprintln!("{name} summary: {bytes} bytes read by the mount, {} us", nanoseconds / 1000);
+    }
+    assert!(with.0 * 2 < without.0, "{} bytes read with summary, {} without", with.0, without.0);
+}
+
+#[test]
+fn a_pc_reads_less_when_there_is_a_summary() {
+    let Some(mut vm) = Vm::amd64() else { return };
+    vm.module("jffs2", "").unwrap();
+    vm.module("mtdblock", "").unwrap();
+    vm.module("block2mtd", "").unwrap();
+    the_scan_reads_less_with_summary(vm, Endian::Little);
+}
+
+#[test]
+fn a_big_endian_device_reads_less_when_there_is_a_summary() {
+    let Some(vm) = Vm::mips_be() else { return };
+    the_scan_reads_less_with_summary(vm, Endian::Big);
 }

@@ -170,6 +170,30 @@ pub enum Step {
     },
     /// Writes everything out (`sync`).
     Sync,
+    /// Makes an MTD of a disk that may be written to, with the driver `block2mtd`, which must be there.
+    MtdOfDisk {
+        /// Disk.
+        disk: String,
+        /// Bytes.
+        eraseblock: u32,
+        /// Name of the MTD.
+        name: String,
+    },
+    /// Reports how many bytes have been read from a disk since the machine was started.
+    BytesRead {
+        /// Disk.
+        disk: String,
+    },
+    /// Makes what is mounted there the root, as an initramfs does at the end of a boot, and becomes the program `init` of
+    /// the new root: process 1 is then that program, which has to be the guest program too and does the steps that are
+    /// left. The new root needs the directories `/dev`, `/proc`, `/sys` and `/tmp`. The step reports, as its data, what the
+    /// new program says: `INIT runs as process 1`.
+    SwitchRoot {
+        /// Directory.
+        at: String,
+        /// Program, from the new root.
+        init: String,
+    },
     /// Runs a program to its end.
     Run {
         /// Program and arguments.
@@ -320,8 +344,11 @@ pub struct Outcome {
     pub nanoseconds: u64,
     /// What [`Step::Statfs`] saw.
     pub statfs: Option<StatfsReport>,
-    /// What [`Step::Read`] read.
+    /// What [`Step::Read`] read, and what the program of [`Step::SwitchRoot`] says.
     pub data: Option<Bytes>,
+    /// What [`Step::BytesRead`] counted.
+    #[serde(default)]
+    pub bytes_read: Option<u64>,
     /// How [`Step::Run`] ended.
     pub run: Option<RunReport>,
     /// What [`Step::MtdFacts`] saw.

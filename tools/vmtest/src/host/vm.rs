@@ -106,6 +106,14 @@ impl Vm {
         }
     }
 
+    /// The program that runs in the machine: static, so that it runs from any root, see [`Step::SwitchRoot`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn guest_program(&self) -> Result<Vec<u8>, Error> {
+        fs::read(&self.machine.guest).map_err(Error::io(&self.machine.guest))
+    }
+
     /// Time after which the machine is stopped and [`Vm::run`] fails. Default 600 s.
     pub fn timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;

@@ -1,7 +1,7 @@
 //! The kernel's log, record by record, from `/dev/kmsg`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
@@ -20,6 +20,13 @@ impl KernelLog {
     pub(crate) fn open() -> io::Result<Self> {
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         OpenOptions::new().read(true).custom_flags(flags).open("/dev/kmsg").map(KernelLog)
+    }
+
+    /// From now on.
+    pub(crate) fn open_at_end() -> io::Result<Self> {
+        let mut log = KernelLog::open()?;
+        log.0.seek(SeekFrom::End(0))?;
+        Ok(log)
     }
 
     /// What was logged since the last call.

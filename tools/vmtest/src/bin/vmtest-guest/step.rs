@@ -18,6 +18,9 @@ use crate::device::resolve;
 use crate::flash;
 use crate::walk::{hex, walk};
 
+/// Where `block2mtd` is told what to do.
+const BLOCK2MTD: &str = "/sys/module/block2mtd/parameters/block2mtd";
+
 type Emit<'a> = &'a mut dyn FnMut(NodeReport) -> io::Result<()>;
 
 pub(crate) fn perform(step: &Step, emit: Emit<'_>) -> Outcome {
@@ -43,6 +46,10 @@ fn try_perform(step: &Step, emit: Emit<'_>, outcome: &mut Outcome) -> io::Result
         Step::MakeDirectory { path } => fs::create_dir(path)?,
         Step::SetTime { path, seconds } => set_time(path, *seconds)?,
         Step::Sync => rustix::fs::sync(),
+        Step::MtdOfDisk { disk, eraseblock, name } => mtd_of_disk(disk, *eraseblock, name)?,
+        Step::BytesRead { disk } => outcome.bytes_read = Some(bytes_read(disk)?),
+        // The caller does it: nothing comes back from there.
+        Step::SwitchRoot { .. } => return Err(io::ErrorKind::Unsupported.into()),
         Step::Run { argv } => outcome.run = Some(run(argv)?),
         Step::Hash { path, len } => outcome.sha256 = Some(hash(path, *len)?),
         Step::MtdFacts { mtd } => outcome.mtd = Some(flash::facts(mtd)?),
@@ -131,6 +138,21 @@ fn set_time(path: &str, seconds: i64) -> io::Result<()> {
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };
     Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// The driver's parameter is all it has for being told; each write adds an MTD.
+fn mtd_of_disk(disk: &str, eraseblock: u32, name: &str) -> io::Result<()> {
+    let disk = resolve(disk)?;
+    fs::write(BLOCK2MTD, format!("{},{eraseblock},{name}", disk.display()))
+}
+
+/// The third number of `stat`, in units that are 512 bytes whatever the disk.
+fn bytes_read(disk: &str) -> io::Result<u64> {
+    let disk = resolve(disk)?;
+    let name = disk.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let stat = fs::read_to_string(Path::new("/sys/class/block").join(name).join("stat"))?;
+    let sectors = stat.split_whitespace().nth(2).and_then(|number| number.parse::<u64>().ok());
+    Ok(sectors.ok_or(io::ErrorKind::InvalidData)? * 512)
 }
 
 fn run(argv: &[String]) -> io::Result<RunReport> {
