@@ -17,6 +17,17 @@ pub(super) struct Usage {
     pub(super) peak_memory: u64,
 }
 
+impl Usage {
+    /// What programs took that ran one after the other.
+    pub(super) fn one_after_the_other(usages: &[Usage]) -> Self {
+        Usage {
+            wall: usages.iter().map(|usage| usage.wall).sum(),
+            cpu: usages.iter().map(|usage| usage.cpu).sum(),
+            peak_memory: usages.iter().map(|usage| usage.peak_memory).max().unwrap_or_default(),
+        }
+    }
+}
+
 /// Runs a program to its end; what it prints is shown only when it fails.
 pub(super) fn measure(command: &mut Command) -> Result<Usage> {
     let shown = format!("{command:?}");

@@ -1,13 +1,16 @@
 //! `cargo xtask bench`: ours and the peers' tools side by side, on this machine, now.
 //!
 //! ```text
-//! squashfs   flashwright pack squashfs against mksquashfs     time, CPU, memory, size
-//! memory     flashwright pack squashfs on 20 GB               peak memory
+//! squashfs   flashwright pack squashfs against mksquashfs               time, CPU, memory, size
+//! jffs2      flashwright pack jffs2 against mkfs.jffs2 and sumtool      likewise
+//! memory     flashwright pack on 20 GB                                  peak memory
 //! ```
 //!
 //! Each prints Markdown that can go into `docs/BENCHMARKS.md` as it is.
 
+mod contest;
 mod input;
+mod jffs2;
 mod machine;
 mod measure;
 mod memory;
@@ -33,6 +36,8 @@ pub(crate) struct Options {
 enum Bench {
     /// Time, CPU, memory and size against mksquashfs, compressor by compressor
     Squashfs(squashfs::Options),
+    /// Time, CPU, memory and size against mkfs.jffs2 and sumtool
+    Jffs2(jffs2::Options),
     /// Peak memory for a large tree of data that no compressor makes smaller
     Memory(memory::Options),
 }
@@ -41,6 +46,7 @@ enum Bench {
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.bench {
         Bench::Squashfs(options) => squashfs::run(options),
+        Bench::Jffs2(options) => jffs2::run(options),
         Bench::Memory(options) => memory::run(options),
     }
 }

@@ -4,14 +4,15 @@ use std::fmt::Write;
 
 use super::measure::{Usage, median, range};
 
-/// Most memory that ours may take, bytes.
-pub(super) const MEMORY_LIMIT: u64 = 200_000_000;
-
-/// What a row must not exceed: ours / theirs.
+/// What a row must not exceed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    pub(super) time: f64,
+    /// Time, ours / theirs; `None` for any.
+    pub(super) time: Option<f64>,
+    /// Size, ours / theirs.
     pub(super) size: f64,
+    /// Peak memory of ours, bytes.
+    pub(super) memory: u64,
 }
 
 /// Runs of one program, in order.
@@ -59,12 +60,8 @@ impl Row {
     fn misses(&self) -> Vec<String> {
         let Row { name, limits, .. } = self;
         let mut misses = Vec::new();
-        if self.time_ratio() > limits.time {
-            misses.push(format!(
-                "{name}: time {:.3} of theirs, at most {:.2}",
-                self.time_ratio(),
-                limits.time
-            ));
+        if let Some(time) = limits.time.filter(|&time| self.time_ratio() > time) {
+            misses.push(format!("{name}: time {:.3} of theirs, at most {time:.2}", self.time_ratio()));
         }
         if self.size_ratio() > limits.size {
             misses.push(format!(
@@ -74,12 +71,9 @@ impl Row {
             ));
         }
         let memory = self.ours.peak_memory();
-        if memory > MEMORY_LIMIT {
-            misses.push(format!(
-                "{name}: {} of memory, at most {}",
-                megabytes(memory),
-                megabytes(MEMORY_LIMIT)
-            ));
+        if memory > limits.memory {
+            let (memory, limit) = (megabytes(memory), megabytes(limits.memory));
+            misses.push(format!("{name}: {memory} of memory, at most {limit}"));
         }
         misses
     }
@@ -102,7 +96,7 @@ fn add(text: &mut String, row: &Row) {
         time(ours),
         time(theirs),
         format!("{:.3}", row.time_ratio()),
-        format!("{:.2}", limits.time),
+        limits.time.map_or_else(|| "-".into(), |time| format!("{time:.2}")),
         format!("{:.2} s", median(ours.cpu())),
         format!("{:.2} s", median(theirs.cpu())),
         megabytes(ours.size),
@@ -152,7 +146,7 @@ mod tests {
     }
 
     fn row(ours: Side) -> Row {
-        let limits = Limits { time: 0.5, size: 0.99 };
+        let limits = Limits { time: Some(0.5), size: 0.99, memory: 200_000_000 };
         Row { name: "xz", limits, ours, theirs: side(&[1000, 4000, 1000], 1_000_000, 300_000_000) }
     }
 
