@@ -1,6 +1,7 @@
 //! The command line: every flag once. Help, man pages and completions are made from this.
 
 mod cpio;
+mod jffs2;
 mod run;
 mod source;
 mod squashfs;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use cpio::CpioFlags;
+pub(crate) use jffs2::Jffs2Flags;
 pub(crate) use run::RunFlags;
 pub(crate) use source::PolicyFlags;
 pub(crate) use squashfs::SquashfsFlags;
@@ -103,6 +105,7 @@ pub(crate) struct BuildArgs {
 #[command(after_long_help = after_long_help("\
 Examples:
   flashwright pack squashfs rootfs/ -o root.squashfs
+  flashwright pack jffs2 rootfs/ -o root.jffs2 --eraseblock 64K --endian big
   flashwright pack cpio initramfs/ -o initramfs.cpio"))]
 pub(crate) struct PackArgs {
     #[command(subcommand)]
@@ -113,6 +116,7 @@ pub(crate) struct PackArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PackFormat {
     Squashfs(PackSquashfs),
+    Jffs2(PackJffs2),
     Cpio(PackCpio),
 }
 
@@ -121,6 +125,7 @@ impl PackFormat {
     pub(crate) const fn common(&self) -> &PackCommon {
         match self {
             PackFormat::Squashfs(args) => &args.common,
+            PackFormat::Jffs2(args) => &args.common,
             PackFormat::Cpio(args) => &args.common,
         }
     }
@@ -143,6 +148,27 @@ pub(crate) struct PackSquashfs {
     pub(crate) common: PackCommon,
     #[command(flatten)]
     pub(crate) flags: SquashfsFlags,
+}
+
+/// Write a JFFS2 image, the compressed writable file system of Linux for small flash
+#[derive(Debug, Args)]
+#[command(after_long_help = after_long_help("\
+Examples:
+  flashwright pack jffs2 rootfs/ -o root.jffs2 --eraseblock 64K --endian big
+                                      for NOR flash; erasesize in the device's /proc/mtd is 00010000
+  flashwright pack jffs2 rootfs/ -o root.jffs2 --eraseblock 64K --endian big --size 8M
+                                      says what a partition of 8 MiB keeps free; exit code 3 when it does not fit
+  flashwright pack jffs2 rootfs/ -o root.jffs2 --eraseblock 64K --endian little --pad=8M
+                                      the whole partition, free eraseblocks ready for use
+  flashwright pack jffs2 rootfs/ -o root.jffs2 --eraseblock 128K --endian little --flash nand --page-size 2K
+                                      for NAND flash, to be written with nandwrite -p
+  flashwright pack jffs2 rootfs/ -o root.jffs2 --eraseblock 64K --endian big --effort max --node-size 16K
+                                      smallest: for a release"))]
+pub(crate) struct PackJffs2 {
+    #[command(flatten)]
+    pub(crate) common: PackCommon,
+    #[command(flatten)]
+    pub(crate) flags: Jffs2Flags,
 }
 
 /// Write an initramfs: a cpio archive in the format \"newc\"

@@ -2,6 +2,7 @@
 //! [`crate::args::PackFormat`].
 
 mod cpio;
+mod jffs2;
 mod squashfs;
 
 use std::fs::File;
@@ -14,10 +15,13 @@ use flashwright_manifest::Output;
 use flashwright_tree::{ContentError, Tree};
 use serde_json::Value;
 
-use crate::args::{CpioFlags, Size, SquashfsFlags, Wrong};
+use crate::args::{CpioFlags, Jffs2Flags, Size, SquashfsFlags, Wrong};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report::Written;
+
+pub(crate) use jffs2::Jffs2Job;
+pub(crate) use squashfs::SquashfsJob;
 
 /// Called with bytes done and bytes in all.
 pub(crate) type Progress<'a> = &'a mut dyn FnMut(u64, u64);
@@ -25,12 +29,13 @@ pub(crate) type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 /// An image that is to be written: a format with its options.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Squashfs(flashwright_squashfs::Options),
+    Squashfs(SquashfsJob),
+    Jffs2(Jffs2Job),
     Cpio(flashwright_cpio::Options),
 }
 
 /// Formats that can be written, by their names in `image.toml`.
-pub(crate) const WRITABLE: [&str; 2] = ["squashfs", "cpio"];
+pub(crate) const WRITABLE: [&str; 3] = ["squashfs", "jffs2", "cpio"];
 
 impl Job {
     /// What an output of `image.toml` asks for, and the most it may take. `epoch` is SOURCE_DATE_EPOCH.
@@ -43,7 +48,13 @@ impl Job {
             "squashfs" => {
                 let flags: SquashfsFlags = output.settings()?;
                 let max_size = flags.max_size.map(|Size(bytes)| bytes);
-                Ok((Job::Squashfs(flags.options(epoch).map_err(wrong)?), max_size))
+                let options = flags.options(epoch).map_err(wrong)?;
+                Ok((Job::Squashfs(SquashfsJob { options, end_marks: flags.end_marks().to_vec() }), max_size))
+            }
+            "jffs2" => {
+                let flags: Jffs2Flags = output.settings()?;
+                let (options, device_size) = flags.options().map_err(wrong)?;
+                Ok((Job::Jffs2(Jffs2Job { options, device_size }), None))
             }
             "cpio" => {
                 let flags: CpioFlags = output.settings()?;
@@ -58,6 +69,7 @@ impl Job {
     pub(crate) const fn format(&self) -> &'static str {
         match self {
             Job::Squashfs(_) => "squashfs",
+            Job::Jffs2(_) => "jffs2",
             Job::Cpio(_) => "cpio",
         }
     }
@@ -74,7 +86,8 @@ impl Job {
         progress: Progress<'_>,
     ) -> Result<Written, Failure> {
         match self {
-            Job::Squashfs(options) => squashfs::write(tree, options, threads, (output, shown), progress),
+            Job::Squashfs(job) => squashfs::write(tree, job, threads, (output, shown), progress),
+            Job::Jffs2(job) => jffs2::write(tree, job, threads, (output, shown), progress),
             Job::Cpio(options) => cpio::write(tree, options, (output, shown), progress),
         }
     }

@@ -11,10 +11,12 @@ use crate::failure::Failure;
 use crate::formats::WRITABLE;
 
 /// Words of other programs for what is here a format of `pack`.
-const FORMATS: [(&str, &str); 6] = [
+const FORMATS: [(&str, &str); 8] = [
     ("squashfs", "squashfs"),
     ("mksquashfs", "squashfs"),
     ("sqfs", "squashfs"),
+    ("jffs2", "jffs2"),
+    ("mkfs.jffs2", "jffs2"),
     ("cpio", "cpio"),
     ("initramfs", "cpio"),
     ("newc", "cpio"),

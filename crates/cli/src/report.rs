@@ -17,6 +17,15 @@ pub(crate) struct Written {
     pub(crate) bytes_in: u64,
     /// What else there is to tell, in the format's own words.
     pub(crate) details: Vec<Detail>,
+    /// What may be trouble on the device, one line each.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Written {
+    /// Without warnings.
+    pub(crate) const fn new(nodes: u64, bytes_in: u64, details: Vec<Detail>) -> Self {
+        Written { nodes, bytes_in, details, warnings: Vec::new() }
+    }
 }
 
 /// One more fact of the format's own.
@@ -108,9 +117,10 @@ impl Finished {
 
 /// The one object that `--json` prints.
 pub(crate) fn json(finished: &[Finished], notes: &[Note]) -> Value {
-    let warnings = notes.iter().filter(|note| note.severity == flashwright_manifest::Severity::Warning);
+    let notes = notes.iter().filter(|note| note.severity == flashwright_manifest::Severity::Warning);
+    let warnings = finished.iter().flat_map(|report| report.written.warnings.iter().cloned());
     json!({
         "outputs": finished.iter().map(Finished::json).collect::<Vec<_>>(),
-        "warnings": warnings.map(ToString::to_string).collect::<Vec<_>>(),
+        "warnings": notes.map(ToString::to_string).chain(warnings).collect::<Vec<_>>(),
     })
 }

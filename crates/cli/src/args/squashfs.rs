@@ -59,6 +59,11 @@ pub(crate) struct SquashfsFlags {
     /// Creation time of the image, in seconds since 1970; default: SOURCE_DATE_EPOCH, or else the newest time in it
     #[arg(long, value_name = "SECONDS", help_heading = IMAGE)]
     mkfs_time: Option<u32>,
+    /// Add OpenWrt's JFFS2 end mark at the next eraseblock, so that the rest of the partition becomes a writable JFFS2.
+    /// Eraseblock sizes separated by commas, for devices that differ: 64K,128K
+    #[arg(long, value_name = "SIZES", help_heading = IMAGE)]
+    #[serde(deserialize_with = "from_text")]
+    jffs2_end_marks: Option<EndMarks>,
     /// Fail with exit code 3 when the image is larger: the size of its partition
     #[arg(long, value_name = "SIZE", help_heading = IMAGE)]
     #[serde(deserialize_with = "from_text")]
@@ -151,6 +156,26 @@ impl FromStr for PadByte {
     }
 }
 
+/// Eraseblocks at whose start JFFS2 end marks go: sizes in bytes, smallest first, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct EndMarks(Vec<u32>);
+
+impl FromStr for EndMarks {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sizes: BTreeSet<u32> = text.split(',').map(eraseblock).collect::<Result<_, _>>()?;
+        Ok(EndMarks(sizes.into_iter().collect()))
+    }
+}
+
+fn eraseblock(text: &str) -> Result<u32, String> {
+    let Size(bytes) = text.parse()?;
+    let range = flashwright_jffs2::format::MIN_ERASEBLOCK..=flashwright_jffs2::MAX_ERASEBLOCK;
+    let fits = u32::try_from(bytes).ok().filter(|size| range.contains(size) && size.is_power_of_two());
+    fits.ok_or_else(|| format!("an eraseblock of JFFS2 has a power of two from 8K to 16M, not {bytes} bytes"))
+}
+
 /// Branch filters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct BcjChoice(BcjPolicy);
@@ -226,11 +251,26 @@ impl SquashfsFlags {
                 help: "give the size of an eraseblock or partition".into(),
             });
         }
+        let smallest = self.end_marks().first().copied().map(u64::from);
+        if let Some(smallest) = smallest.filter(|&eraseblock| options.padding.alignment > eraseblock) {
+            let message = format!(
+                "padding to a multiple of {} bytes, but the end mark belongs at the first eraseblock of {smallest} bytes \
+                 after the data",
+                options.padding.alignment
+            );
+            let help = "pad to an eraseblock at most".into();
+            return Err(Wrong { key: "pad-to", message, help });
+        }
         options.validate().map_err(|error| {
             let help = "flashwright help pack squashfs tells what there is".into();
             Wrong { key: "pad-to", message: error.to_string(), help }
         })?;
         Ok(options)
+    }
+
+    /// Eraseblock sizes, bytes, smallest first, at whose start an end mark follows the image.
+    pub(crate) fn end_marks(&self) -> &[u32] {
+        self.jffs2_end_marks.as_ref().map_or(&[], |EndMarks(sizes)| sizes)
     }
 
     fn stored(&self) -> squashfs::Store {
@@ -293,6 +333,22 @@ mod tests {
         assert_eq!("none".parse(), Ok(BcjChoice(BcjPolicy::Off)));
         assert!("x68".parse::<BcjChoice>().unwrap_err().contains("did you mean x86?"));
         assert!("mips".parse::<BcjChoice>().unwrap_err().contains("there are all, none, x86"));
+    }
+
+    #[test]
+    fn end_marks_have_eraseblocks() {
+        assert_eq!("128K,64K,65536".parse(), Ok(EndMarks(vec![0x1_0000, 0x2_0000])));
+        for text in ["4K", "100K", "64K,", "32M", "8G"] {
+            assert!(text.parse::<EndMarks>().is_err(), "{text}");
+        }
+        let flags = |pad_to| SquashfsFlags {
+            jffs2_end_marks: Some("128K,64K".parse().unwrap()),
+            pad_to: Some(Size(pad_to)),
+            ..SquashfsFlags::default()
+        };
+        assert!(flags(0x1_0000).options(None).is_ok());
+        assert_eq!(flags(0x2_0000).options(None).unwrap_err().key, "pad-to");
+        assert_eq!(flags(4096).end_marks(), [0x1_0000, 0x2_0000]);
     }
 
     #[test]

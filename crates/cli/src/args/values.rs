@@ -37,23 +37,52 @@ where
     D: Deserializer<'de>,
     T: FromStr<Err = String>,
 {
-    struct Text<T>(PhantomData<T>);
+    deserializer.deserialize_any(Text { switch: None, kind: PhantomData })
+}
 
-    impl<T: FromStr<Err = String>> Visitor<'_> for Text<T> {
-        type Value = T;
+/// As [`from_text`], for a flag that may stand without a value: `true` is what such a flag means, `false` none.
+pub(crate) fn from_switch_or_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = String> + OnItsOwn,
+{
+    deserializer.deserialize_any(Text { switch: Some(T::on_its_own), kind: PhantomData })
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string or a whole number")
-        }
+/// A value that a flag has when it stands without one.
+pub(crate) trait OnItsOwn {
+    /// That value.
+    fn on_its_own() -> Self;
+}
 
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(|message| E::custom(format_args!("{text:?}: {message}")))
-        }
+struct Text<T> {
+    /// What `true` stands for, where it does for anything.
+    switch: Option<fn() -> T>,
+    kind: PhantomData<T>,
+}
 
-        fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-            self.visit_str(&number.to_string())
-        }
+impl<T: FromStr<Err = String>> Visitor<'_> for Text<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.switch {
+            Some(_) => "true, false, a string or a whole number",
+            None => "a string or a whole number",
+        })
     }
 
-    deserializer.deserialize_any(Text(PhantomData)).map(Some)
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<T>, E> {
+        text.parse().map(Some).map_err(|message| E::custom(format_args!("{text:?}: {message}")))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Option<T>, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_bool<E: de::Error>(self, on: bool) -> Result<Option<T>, E> {
+        match self.switch {
+            Some(switch) => Ok(on.then(switch)),
+            None => Err(E::invalid_type(de::Unexpected::Bool(on), &self)),
+        }
+    }
 }

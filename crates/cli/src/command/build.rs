@@ -152,7 +152,10 @@ pub(crate) fn write_all(material: &Material<'_>, plans: Vec<Plan>, run: &RunFlag
     }
     pending.into_iter().try_for_each(Pending::commit)?;
     let console = Console::new(run);
-    finished.iter().for_each(|report| console.say(report.lines()));
+    for report in &finished {
+        console.say(report.lines());
+        report.written.warnings.iter().for_each(|warning| console.say(format_args!("warning: {warning}")));
+    }
     if run.json {
         return print_json(&report::json(&finished, material.notes));
     }

@@ -10,18 +10,32 @@ use crate::command::build::{Material, Plan, load_options, write_all};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::formats::Job;
+use crate::formats::{Jffs2Job, Job, SquashfsJob};
 use crate::output::Target;
+
+/// Flags that say what the flash is like: what a format cannot do there is impossible geometry.
+const GEOMETRY: [&str; 3] = ["eraseblock", "page-size", "cleanmarker-size"];
 
 pub(crate) fn run(format: &PackFormat) -> Result<(), Failure> {
     let common = format.common();
     let epoch = common.run.source_date_epoch()?;
-    let usage = |wrong: Wrong| {
-        Failure::new(Exit::Usage, format!("--{}: {}", wrong.key, wrong.message)).help(wrong.help)
+    let failure = |exit, wrong: Wrong| {
+        Failure::new(exit, format!("--{}: {}", wrong.key, wrong.message)).help(wrong.help)
+    };
+    let usage = |wrong: Wrong| failure(Exit::Usage, wrong);
+    let geometry = |wrong: Wrong| {
+        let exit = if GEOMETRY.contains(&wrong.key) { Exit::DoesNotFit } else { Exit::Usage };
+        failure(exit, wrong)
     };
     let (job, max_size) = match format {
         PackFormat::Squashfs(args) => {
-            (Job::Squashfs(args.flags.options(epoch).map_err(usage)?), args.flags.max_size)
+            let options = args.flags.options(epoch).map_err(usage)?;
+            let end_marks = args.flags.end_marks().to_vec();
+            (Job::Squashfs(SquashfsJob { options, end_marks }), args.flags.max_size)
+        }
+        PackFormat::Jffs2(args) => {
+            let (options, device_size) = args.flags.options().map_err(geometry)?;
+            (Job::Jffs2(Jffs2Job { options, device_size }), None)
         }
         PackFormat::Cpio(args) => (Job::Cpio(args.flags.options().map_err(usage)?), args.flags.max_size),
     };
@@ -50,7 +64,7 @@ fn output(common: &PackCommon) -> Result<&Path, Failure> {
 
 fn looks_like_output(argument: &OsStr) -> bool {
     let path = Path::new(argument);
-    let extensions = ["squashfs", "sqfs", "sqsh", "img", "bin", "cpio"];
+    let extensions = ["squashfs", "sqfs", "sqsh", "jffs2", "img", "bin", "cpio"];
     let known =
         path.extension().is_some_and(|e| extensions.iter().any(|known| e.eq_ignore_ascii_case(known)));
     known || !path.exists()

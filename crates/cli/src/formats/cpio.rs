@@ -29,7 +29,7 @@ pub(super) fn write(
     let mut buffered = BufWriter::with_capacity(BUFFER, output);
     let summary = plan.write_with(&mut buffered, &mut |done| progress(done, total)).map_err(failed)?;
     buffered.flush().map_err(|error| Failure::io("write", shown, &error))?;
-    Ok(Written { nodes: summary.nodes, bytes_in: summary.data_len, details: details(&summary) })
+    Ok(Written::new(summary.nodes, summary.data_len, details(&summary)))
 }
 
 fn details(summary: &cpio::Summary) -> Vec<Detail> {

@@ -1,6 +1,7 @@
 //! SquashFS in the terms of this program.
 
 use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,18 +21,44 @@ use crate::failure::Failure;
 use crate::report::{Detail, Written};
 use crate::size;
 
+/// An image, and what comes after it.
+#[derive(Debug)]
+pub(crate) struct SquashfsJob {
+    pub(crate) options: Options,
+    /// Sizes of eraseblocks, bytes, smallest first, at whose start a JFFS2 end mark follows.
+    pub(crate) end_marks: Vec<u32>,
+}
+
 pub(super) fn write(
     tree: &Tree,
-    options: &Options,
+    job: &SquashfsJob,
     threads: NonZeroUsize,
     (output, shown): (&mut File, &Path),
     progress: Progress<'_>,
 ) -> Result<Written, Failure> {
+    let SquashfsJob { options, end_marks } = job;
     let mut forward = |now: squashfs::Progress| progress(now.bytes_done, now.bytes_total);
     let summary = squashfs::write(tree, options, threads, output, &mut forward)
         .map_err(|error| failure(error, shown))?;
-    let details = details(&summary, options);
-    Ok(Written { nodes: summary.inodes.into(), bytes_in: summary.bytes_in, details })
+    add_end_marks(output, end_marks).map_err(|error| Failure::io("write", shown, &error))?;
+    let mut details = details(&summary, options);
+    if !end_marks.is_empty() {
+        let places: Vec<String> = end_marks.iter().map(|&bytes| size::show(bytes.into())).collect();
+        let words = format!("JFFS2 end marks for eraseblocks of {}", places.join(", "));
+        details.push(Detail::new("jffs2_end_marks", end_marks.clone(), Some(words)));
+    }
+    Ok(Written::new(summary.inodes.into(), summary.bytes_in, details))
+}
+
+/// Adds JFFS2 end marks at the start of the next eraseblock of each size.
+fn add_end_marks(output: &mut File, eraseblocks: &[u32]) -> io::Result<()> {
+    if eraseblocks.is_empty() {
+        return Ok(());
+    }
+    let len = output.seek(SeekFrom::End(0))?;
+    let mut buffered = BufWriter::new(output);
+    flashwright_jffs2::write_end_marks(&mut buffered, len, eraseblocks)?;
+    buffered.flush()
 }
 
 fn details(summary: &Summary, options: &Options) -> Vec<Detail> {

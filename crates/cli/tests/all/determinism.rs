@@ -15,11 +15,14 @@ fn image(names: impl Iterator<Item = usize>, prefix: &str, flags: &str) -> Vec<u
         symlink(format!("{number}"), sandbox.path(format!("root/etc/link{number}"))).unwrap();
     }
     let program = env!("CARGO_BIN_EXE_flashwright");
-    let script = format!("{prefix} exec {program} pack $1 root -o out --all-time 5 --all-root {flags}");
+    let script = format!("{prefix} exec {program} pack $1 root -o out --all-time 5 --all-root {flags} $2");
     let mut image = Vec::new();
-    for format in ["cpio", "squashfs"] {
+    let formats =
+        [("cpio", ""), ("squashfs", ""), ("jffs2", "--eraseblock=64K"), ("jffs2", "--eraseblock=8K")];
+    for (format, more) in formats {
         let mut command = Command::new("sh");
-        command.args(["-c", &script, "sh", format]).env_remove("SOURCE_DATE_EPOCH");
+        let script = if format == "jffs2" { format!("{script} --endian=big") } else { script.clone() };
+        command.args(["-c", &script, "sh", format, more]).env_remove("SOURCE_DATE_EPOCH");
         let output = command.current_dir(sandbox.path("")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         image.extend(fs::read(sandbox.path("out")).unwrap());

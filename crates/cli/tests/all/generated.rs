@@ -4,9 +4,10 @@ use std::fs;
 
 use crate::common::{Sandbox, names_in};
 
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &["build"],
     &["pack", "squashfs"],
+    &["pack", "jffs2"],
     &["pack", "cpio"],
     &["list"],
     &["extract"],

@@ -6,6 +6,7 @@ mod build;
 mod common;
 mod determinism;
 mod generated;
+mod jffs2;
 mod large;
 mod mistakes;
 mod reading;

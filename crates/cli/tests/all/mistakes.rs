@@ -3,7 +3,7 @@
 use crate::common::Sandbox;
 
 /// Command line, exit code, what the message must have in it.
-const CASES: [(&str, i32, &str); 44] = [
+const CASES: [(&str, i32, &str); 46] = [
     ("", 2, "Usage: flashwright <COMMAND>"),
     ("image.toml", 2, "help: flashwright build image.toml"),
     ("root", 2, "help: flashwright pack squashfs root -o FILE"),
@@ -13,7 +13,7 @@ const CASES: [(&str, i32, &str); 44] = [
     ("pack", 2, "squashfs"),
     ("pack root -o out", 2, "the format comes first: flashwright pack squashfs root … -o FILE"),
     ("pack -o out squashfs root", 2, "the format comes first"),
-    ("pack jffs3 root -o out", 2, "formats: squashfs, cpio"),
+    ("pack jffs3 root -o out", 2, "formats: squashfs, jffs2, cpio"),
     ("pack squashfs", 2, "for example: flashwright pack squashfs rootfs/ -o root.squashfs"),
     ("pack squashfs -o out", 2, "<SOURCE>..."),
     ("pack squashfs root", 2, "no output: -o FILE is missing"),
@@ -51,6 +51,8 @@ const CASES: [(&str, i32, &str); 44] = [
     ("pack squashfs root -o out --exclude [", 2, "["),
     ("pack cpio root -o out --pad-to 3", 2, "power of two from 4"),
     ("build root", 2, "name the file: root/image.toml"),
+    ("mkfs.jffs2 root", 2, "help: flashwright pack jffs2 SOURCE… -o FILE"),
+    ("pack squashfs root -o out --jffs2-end-marks 4K", 2, "a power of two from 8K to 16M"),
     ("list root", 2, "is a directory, not an image"),
 ];
 

@@ -120,6 +120,42 @@ fn indexed(name: &'static str, table: &IndexedTable) -> TableInfo {
     }
 }
 
+/// OpenWrt's mark for "JFFS2 begins here", as bytes.
+const JFFS2_END_MARK: [u8; 4] = [0xde, 0xad, 0xc0, 0xde];
+/// Marks are at the start of eraseblocks, of which JFFS2 takes none smaller.
+const SMALLEST_ERASEBLOCK: u64 = 8192;
+
+/// Whether what follows `start` is one byte again and again, then erased flash with JFFS2 end marks in it.
+pub(super) fn is_marked_padding(whole: &Input, start: u64) -> Result<bool, ReadError> {
+    let (mut offset, mut buffer) = (start.max(HEAD_LEN as u64), vec![0; CHUNK]);
+    let (mut filler, mut marks) = (None, 0u64);
+    while offset < whole.len() {
+        // Up to the next place where a mark may be.
+        let behind = offset.checked_rem(SMALLEST_ERASEBLOCK).unwrap_or_default();
+        let room = SMALLEST_ERASEBLOCK.saturating_sub(behind).min(whole.len().saturating_sub(offset));
+        let left = usize::try_from(room).unwrap_or(CHUNK).min(CHUNK);
+        let part = buffer.get_mut(..left).unwrap_or_default();
+        whole.read_into(offset, part, "padding")?;
+        let rest = match part.strip_prefix(&JFFS2_END_MARK) {
+            Some(rest) if behind == 0 => {
+                (marks, filler) = (marks.saturating_add(1), Some(0xff));
+                rest
+            }
+            _ => part,
+        };
+        let first = *filler.get_or_insert(rest.first().copied().unwrap_or(0xff));
+        let mut others = rest.iter().skip_while(|&&byte| byte == first).peekable();
+        if others.peek().is_some() {
+            filler = Some(0xff);
+        }
+        if others.any(|&byte| byte != 0xff) {
+            return Ok(false);
+        }
+        offset = offset.saturating_add(left as u64);
+    }
+    Ok(marks > 0)
+}
+
 /// Looks at what follows `start`.
 pub(super) fn padding(whole: &Input, start: u64) -> Result<Padding, ReadError> {
     let len = whole.len().saturating_sub(start);

@@ -254,10 +254,11 @@ impl Checker<'_> {
         }
     }
 
-    /// What follows the image should be one byte again and again, as flash tools and loop devices expect.
+    /// What follows the image should be one byte again and again, as flash tools and loop devices expect;
+    /// or JFFS2 end marks.
     pub(super) fn padding(&mut self, whole: &Input, start: u64) -> Result<(), ReadError> {
         let padding = info::padding(whole, start)?;
-        if padding.len > 0 && padding.byte.is_none() {
+        if padding.len > 0 && padding.byte.is_none() && !info::is_marked_padding(whole, start)? {
             let finding = Finding::warning("padding", "one byte value", "several, or data behind the image");
             self.report.add(finding.at(start));
         }
