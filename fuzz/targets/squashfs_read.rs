@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let _ = image.info();
-    let clean = image.check().is_ok_and(|report| report.is_clean());
+    let clean = image.check().is_ok_and(|report| report.findings.is_clean());
     match image.tree() {
         Ok(tree) => read_some(&tree),
         Err(error) => assert!(!clean, "the check is clean, but: {error}"),

@@ -2,6 +2,7 @@
 
 mod cpio;
 mod jffs2;
+mod read;
 mod run;
 mod source;
 mod squashfs;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use cpio::CpioFlags;
 pub(crate) use jffs2::Jffs2Flags;
+pub(crate) use read::{KnownFlags, ReadFlags};
 pub(crate) use run::RunFlags;
 pub(crate) use source::PolicyFlags;
 pub(crate) use squashfs::SquashfsFlags;
@@ -238,15 +240,16 @@ pub(crate) struct ImageArg {
 Examples:
   flashwright list root.squashfs
   flashwright list -l root.squashfs | sort -k3 -n      largest files last
+  flashwright list --salvage mtd5.bin                  what is left in a damaged JFFS2 dump
   flashwright list --json root.squashfs | jq '.nodes[] | select(.mode | startswith(\"4\")) | .path'
                                                        setuid programs"))]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) image: ImageArg,
-    /// Also read SquashFS images that Linux does not mount: big-endian, AVM, version 3, vendors' magic. By code that
-    /// hostile images can upset: for sources you trust
-    #[arg(long)]
-    pub(crate) foreign: bool,
+    #[command(flatten)]
+    pub(crate) read: ReadFlags,
+    #[command(flatten)]
+    pub(crate) known: KnownFlags,
     /// With mode, owner, size or device number, time (UTC) and target, as tar tv
     #[arg(short, long)]
     pub(crate) long: bool,
@@ -270,10 +273,10 @@ pub(crate) struct ExtractArgs {
     /// Directory to unpack into; made when it is missing
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
-    /// Also read SquashFS images that Linux does not mount: big-endian, AVM, version 3, vendors' magic. By code that
-    /// hostile images can upset: for sources you trust
-    #[arg(long)]
-    pub(crate) foreign: bool,
+    #[command(flatten)]
+    pub(crate) read: ReadFlags,
+    #[command(flatten)]
+    pub(crate) known: KnownFlags,
     /// Take a directory that is not empty; what is in it stays, and a name that is taken is an error
     #[arg(long)]
     pub(crate) into_existing: bool,
@@ -295,6 +298,8 @@ Examples:
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) image: ImageArg,
+    #[command(flatten)]
+    pub(crate) known: KnownFlags,
     /// Say nothing but what is wrong
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -309,6 +314,8 @@ Examples:
 pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) image: ImageArg,
+    #[command(flatten)]
+    pub(crate) known: KnownFlags,
 }
 
 /// Print a completion script for a shell

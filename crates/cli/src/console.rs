@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use flashwright_manifest::{Note, Severity};
+use flashwright_tree::Findings;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::RunFlags;
@@ -44,6 +45,17 @@ impl Console {
                 Severity::Info if self.verbose => print_error(format_args!("note: {note}")),
                 _ => {}
             }
+        }
+    }
+
+    /// What is wrong with an image of which something was taken all the same.
+    pub(crate) fn findings(self, findings: &Findings) {
+        if self.quiet || self.json {
+            return;
+        }
+        findings.list.iter().for_each(|finding| print_error(format_args!("warning: {finding}")));
+        if findings.more > 0 {
+            print_error(format_args!("warning: and {} more", findings.more));
         }
     }
 

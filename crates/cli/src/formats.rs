@@ -10,12 +10,13 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use flashwright_manifest::Output;
-use flashwright_tree::{ContentError, Tree};
+use flashwright_tree::{ContentError, Findings, Tree};
 use serde_json::Value;
 
-use crate::args::{CpioFlags, Jffs2Flags, Size, SquashfsFlags, Wrong};
+use crate::args::{CpioFlags, Jffs2Flags, KnownFlags, ReadFlags, Size, SquashfsFlags, Wrong};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report::Written;
@@ -111,37 +112,32 @@ pub(crate) struct Readable {
     pub(crate) name: &'static str,
     /// Whether the first bytes of an image are of this format.
     detect: fn(&[u8]) -> bool,
-    /// The tree in it; file data stays in the image until it is read. With true also of kinds that only less careful
-    /// code reads.
-    pub(crate) read: fn(&Image, bool) -> Result<Tree, Failure>,
+    /// The tree in it; file data stays in the image until it is read.
+    pub(crate) read: fn(&Image, &ReadFlags) -> Result<Salvaged, Failure>,
     /// Everything that is wrong with it.
     pub(crate) check: fn(&Image) -> Result<Findings, Failure>,
     /// What it is.
     pub(crate) info: fn(&Image) -> Result<Facts, Failure>,
 }
 
+/// A tree, and what was wrong with the image it is from: nothing, unless `--salvage` was given.
+#[derive(Debug)]
+pub(crate) struct Salvaged {
+    pub(crate) tree: Tree,
+    pub(crate) findings: Findings,
+}
+
+impl From<Tree> for Salvaged {
+    fn from(tree: Tree) -> Self {
+        Salvaged { tree, findings: Findings::default() }
+    }
+}
+
 /// Names and values, in the order to be shown.
 pub(crate) type Facts = Vec<(&'static str, Value)>;
 
-/// What is wrong with an image: nothing when it is sound.
-#[derive(Debug, Default)]
-pub(crate) struct Findings {
-    pub(crate) list: Vec<Finding>,
-    /// Findings beyond those in the list.
-    pub(crate) more: u64,
-}
-
-/// One thing that is wrong.
-#[derive(Debug)]
-pub(crate) struct Finding {
-    /// For people.
-    pub(crate) line: String,
-    /// For programs.
-    pub(crate) json: Value,
-}
-
 /// Formats that can be read, in the order in which they are tried.
-const READABLE: [Readable; 2] = [squashfs::READABLE, cpio::READABLE];
+const READABLE: [Readable; 3] = [squashfs::READABLE, cpio::READABLE, jffs2::READABLE];
 
 /// Bytes that tell the formats apart.
 const HEAD: usize = 512;
@@ -154,14 +150,16 @@ pub(crate) struct Image<'a> {
     /// Length in bytes.
     pub(crate) len: u64,
     pub(crate) format: &'static Readable,
+    /// What the user says about it.
+    known: &'a KnownFlags,
 }
 
 impl<'a> Image<'a> {
-    /// Opens an image and finds out what it is.
+    /// Opens an image and finds out what it is: by its first bytes, or by JFFS2 nodes anywhere in it.
     ///
     /// # Errors
     /// [`Exit::Io`]; [`Exit::Invalid`] when it is of no known format.
-    pub(crate) fn open(path: &'a Path) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &'a Path, known: &'a KnownFlags) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("read", path, &error);
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
@@ -178,11 +176,28 @@ impl<'a> Image<'a> {
             metadata.len()
         };
         let mut head = [0; HEAD];
-        let known = usize::try_from(len).unwrap_or(HEAD).min(HEAD);
-        file.read_exact_at(&mut head[..known], 0).map_err(failed)?;
-        let format = READABLE.iter().find(|format| (format.detect)(&head[..known]));
-        let format = format.ok_or_else(|| unknown(path, &head[..known]))?;
-        Ok(Image { path, file, len, format })
+        let head_len = usize::try_from(len).unwrap_or(HEAD).min(HEAD);
+        file.read_exact_at(&mut head[..head_len], 0).map_err(failed)?;
+        let head = &head[..head_len];
+        let format = READABLE.iter().find(|format| (format.detect)(head));
+        let format = match format {
+            Some(format) => format,
+            None if jffs2::is_within(&file, len).map_err(failed)? => &jffs2::READABLE,
+            None => return Err(unknown(path, head)),
+        };
+        Ok(Image { path, file, len, format, known })
+    }
+
+    /// The open file, for a reader.
+    fn source(&self) -> Result<Arc<File>, Failure> {
+        self.file.try_clone().map(Arc::new).map_err(|error| Failure::io("read", self.path, &error))
+    }
+
+    /// The failure of `--salvage` for a format that has no use for it.
+    fn no_salvage(&self) -> Failure {
+        let message =
+            format!("{}: --salvage is for JFFS2, this is {}", self.path.display(), self.format.name);
+        Failure::new(Exit::Usage, message).help("flashwright check says what is wrong with it")
     }
 
     /// A failure in this image: a line that names it, with the remedy.

@@ -5,6 +5,7 @@ mod error;
 mod fit;
 pub mod format;
 mod options;
+pub mod reader;
 mod writer;
 
 pub use error::WriteError;

@@ -17,7 +17,7 @@ const MEMORY: usize = 160 << 20;
 /// Reads everything in an image, as far as it goes. True when it was read without an error.
 fn exhaust(bytes: Vec<u8>) -> bool {
     let Ok(image) = open_bytes(bytes) else { return false };
-    let sound = image.check().is_ok_and(|report| report.is_clean());
+    let sound = image.check().is_ok_and(|report| report.findings.is_clean());
     let _ = image.info();
     let Ok(tree) = image.tree() else { return false };
     sound & read_all(&tree)
@@ -141,8 +141,8 @@ fn a_directory_within_itself_is_an_error() {
     assert!(error.to_string().contains("under a second name or within itself"), "{error}");
     let report = image.check().unwrap();
     let line = "another name for it";
-    assert!(report.findings.iter().any(|f| f.to_string().contains(line)), "{:#?}", report.findings);
-    assert!(!report.is_usable());
+    assert!(report.findings.list.iter().any(|f| f.to_string().contains(line)), "{:#?}", report.findings);
+    assert!(!report.findings.is_usable());
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn findings_say_where_and_what() {
     let other = entry(&image, b"holes");
     image[other + 8] = b'z';
     let report = open_bytes(image).unwrap().check().unwrap();
-    let lines: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+    let lines: Vec<_> = report.findings.list.iter().map(ToString::to_string).collect();
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(lines[0].starts_with("/outer: inode "), "{lines:#?}");
     assert!(lines[0].contains("order of names: expected names in ascending byte order"), "{lines:#?}");
@@ -164,7 +164,7 @@ fn found_after(position: usize, change: impl FnOnce(&mut u8)) -> Vec<String> {
     let mut image = bytes("tiny-plain");
     change(&mut image[position]);
     let report = open_bytes(image).unwrap().check().unwrap();
-    report.findings.iter().map(ToString::to_string).collect()
+    report.findings.list.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -207,5 +207,5 @@ fn damaged_data_shows_when_it_is_read() {
     let line = errors[0].to_string();
     assert!(line.contains("inode ") && line.contains("at 0x60: data block: zlib data is corrupt"), "{line}");
     let report = image.check().unwrap();
-    assert!(report.findings.iter().any(|f| f.offset == Some(0x60) && f.path.is_some()), "{report:#?}");
+    assert!(report.findings.list.iter().any(|f| f.offset == Some(0x60) && f.path.is_some()), "{report:#?}");
 }

@@ -23,7 +23,7 @@ fn check_round_trip(tree: &Tree, options: &Options) {
     let differences = compare(tree, &image.tree().unwrap()).unwrap();
     assert!(differences.is_empty(), "{options:?}: {differences:#?}");
     let report = image.check().unwrap();
-    assert!(report.is_clean(), "{options:?}: {:#?}", report.findings);
+    assert!(report.findings.is_clean(), "{options:?}: {:#?}", report.findings);
 }
 
 fn options() -> impl Strategy<Value = Options> {

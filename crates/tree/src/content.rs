@@ -26,6 +26,16 @@ impl ReadAt for File {
     }
 }
 
+/// Bytes in memory, such as an image just made.
+impl ReadAt for Vec<u8> {
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let rest = usize::try_from(offset).ok().and_then(|start| self.get(start..));
+        let bytes = rest.and_then(|rest| rest.get(..buffer.len()));
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
 /// What tells one state of a host file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {

@@ -18,6 +18,7 @@
 mod compare;
 mod content;
 mod error;
+mod finding;
 #[cfg(any(feature = "proptest", feature = "arbitrary"))]
 pub mod generate;
 mod name;
@@ -28,6 +29,7 @@ mod walk;
 pub use compare::{Difference, compare};
 pub use content::{Content, ContentReader, Extent, HostFile, Identity, ReadAt, Source};
 pub use error::{ContentError, TreeError};
+pub use finding::{Finding, Findings, MAX_FINDINGS, NextStep, Severity};
 pub use name::{PathDisplay, check_name, display_path, join_path};
 pub use node::{Device, Directory, Kind, Metadata, Node, NodeKind, Timestamp, Xattrs};
 pub use tree::{NodeId, Tree};

@@ -2,21 +2,22 @@
 
 use std::io::{self, Write};
 
+use flashwright_tree::{Finding, Findings, Severity, display_path};
 use serde_json::{Value, json};
 
 use crate::args::CheckArgs;
 use crate::command::build::print_json;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::formats::{Findings, Image};
+use crate::formats::Image;
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let path = &args.image.image;
-    let image = Image::open(path)?;
+    let image = Image::open(path, &args.known)?;
     let findings = (image.format.check)(&image)?;
     let count = findings.more.saturating_add(findings.list.len() as u64);
     if args.image.json {
-        let list: Vec<&Value> = findings.list.iter().map(|finding| &finding.json).collect();
+        let list: Vec<Value> = findings.list.iter().map(object).collect();
         let format = image.format.name;
         print_json(&json!({ "format": format, "sound": count == 0, "count": count, "findings": list }))?;
     } else if count > 0 {
@@ -36,11 +37,32 @@ fn failed(message: String) -> Failure {
 }
 
 fn print(findings: &Findings) -> Result<(), Failure> {
-    findings.list.iter().try_for_each(|finding| print_line(&finding.line))?;
+    for finding in &findings.list {
+        print_line(&format!("{}: {finding}", severity(finding)))?;
+    }
     if findings.more > 0 {
         return print_line(&format!("and {} more", findings.more));
     }
     Ok(())
+}
+
+const fn severity(finding: &Finding) -> &'static str {
+    match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
+}
+
+fn object(finding: &Finding) -> Value {
+    json!({
+        "severity": severity(finding),
+        "path": finding.path.as_ref().map(|path| display_path(path).to_string()),
+        "inode": finding.inode,
+        "offset": finding.offset,
+        "what": finding.what,
+        "expected": finding.expected,
+        "found": finding.found,
+    })
 }
 
 fn print_line(line: &str) -> Result<(), Failure> {

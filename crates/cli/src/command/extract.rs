@@ -12,14 +12,15 @@ use crate::command::build::print_json;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::formats::Image;
+use crate::formats::{Image, Salvaged};
 use crate::size;
 
 pub(crate) fn run(args: &ExtractArgs) -> Result<(), Failure> {
     let start = Instant::now();
-    let image = Image::open(&args.image.image)?;
-    let tree = (image.format.read)(&image, args.foreign)?;
+    let image = Image::open(&args.image.image, &args.known)?;
+    let Salvaged { tree, findings } = (image.format.read)(&image, &args.read)?;
     let console = Console::plain(args.quiet, args.image.json);
+    console.findings(&findings);
     let mut options = Options::default();
     options.privileged = rustix::process::geteuid().is_root() && !args.unprivileged;
     options.into_existing = args.into_existing;
@@ -36,6 +37,7 @@ pub(crate) fn run(args: &ExtractArgs) -> Result<(), Failure> {
             "bytes": summary.bytes,
             "deferred": summary.deferred,
             "manifest": summary.manifest,
+            "findings": findings.list.len() as u64 + findings.more,
             "seconds": seconds,
         }));
     }

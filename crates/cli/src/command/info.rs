@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::formats::Image;
 
 pub(crate) fn run(args: &InfoArgs) -> Result<(), Failure> {
-    let image = Image::open(&args.image.image)?;
+    let image = Image::open(&args.image.image, &args.known)?;
     let mut facts = vec![("format", Value::from(image.format.name))];
     facts.extend((image.format.info)(&image)?);
     if args.image.json {

@@ -9,15 +9,17 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::args::ListArgs;
+use crate::console::Console;
 use crate::failure::Failure;
-use crate::formats::Image;
+use crate::formats::{Image, Salvaged};
 
 /// Bytes that are collected before they are written.
 const BUFFER: usize = 64 * 1024;
 
 pub(crate) fn run(args: &ListArgs) -> Result<(), Failure> {
-    let image = Image::open(&args.image.image)?;
-    let tree = (image.format.read)(&image, args.foreign)?;
+    let image = Image::open(&args.image.image, &args.known)?;
+    let Salvaged { tree, findings } = (image.format.read)(&image, &args.read)?;
+    Console::plain(false, args.image.json).findings(&findings);
     let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let names = tree.name_counts();
     let mut lines = tree.walk();

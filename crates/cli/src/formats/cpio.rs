@@ -3,13 +3,11 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use flashwright_cpio::{self as cpio, Error, Options};
-use flashwright_tree::{Tree, display_path};
-use serde_json::json;
+use flashwright_tree::{Finding, Findings, Tree, display_path};
 
-use super::{Facts, Finding, Findings, Image, Progress, Readable, content_failure};
+use super::{Facts, Image, Progress, Readable, Salvaged, content_failure};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report::{Detail, Written};
@@ -64,14 +62,15 @@ fn failure(error: Error, shown: &Path) -> Failure {
 pub(super) const READABLE: Readable = Readable {
     name: "cpio",
     detect: |head| head.starts_with(b"070701") || head.starts_with(b"070702"),
-    read: |image, _| read(image),
+    read: |image, flags| {
+        if flags.salvage { Err(image.no_salvage()) } else { read(image).map(Salvaged::from) }
+    },
     check,
     info,
 };
 
 fn read(image: &Image<'_>) -> Result<Tree, Failure> {
-    let file = image.file.try_clone().map_err(|error| Failure::io("read", image.path, &error))?;
-    cpio::read(Arc::new(file), image.len).map_err(|error| match error {
+    cpio::read(image.source()?, image.len).map_err(|error| match error {
         Error::Read { .. } => Failure::new(Exit::Io, format!("{}: {error}", image.path.display())),
         _ => image.damaged(error),
     })
@@ -82,9 +81,8 @@ fn check(image: &Image<'_>) -> Result<Findings, Failure> {
     match read(image) {
         Ok(_) => Ok(Findings::default()),
         Err(failure) if failure.exit() == Exit::Invalid => {
-            let line = format!("error: {failure}");
-            let json = json!({ "severity": "error", "what": failure.to_string() });
-            Ok(Findings { list: vec![Finding { line, json }], more: 0 })
+            let finding = Finding::error("archive", "one that can be read", failure).damage();
+            Ok(Findings::from(finding))
         }
         Err(failure) => Err(failure),
     }

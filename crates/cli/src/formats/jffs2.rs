@@ -1,5 +1,7 @@
 //! JFFS2 in the terms of this program.
 
+mod read;
+
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -13,6 +15,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report::{Detail, Written};
 use crate::size;
+
+pub(super) use read::{READABLE, is_within};
 
 /// An image, and the size of the device it is for, bytes.
 #[derive(Debug)]

@@ -7,14 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flashwright_squashfs::format::{SuperBlock, flags};
-use flashwright_squashfs::reader::{
-    self, CompressorOptions, ErrorClass, Finding as SquashfsFinding, Identity, ReadError, Severity,
-};
+use flashwright_squashfs::reader::{self, CompressorOptions, ErrorClass, Identity, ReadError};
 use flashwright_squashfs::{self as squashfs, Options, Summary, WriteError};
-use flashwright_tree::{Timestamp, Tree, display_path};
+use flashwright_tree::{Finding, Findings, Timestamp, Tree, display_path};
 use serde_json::{Value, json};
 
-use super::{Facts, Finding, Findings, Image, Progress, Readable, content_failure};
+use super::{Facts, Image, Progress, Readable, Salvaged, content_failure};
+use crate::args::ReadFlags;
 use crate::command::show_time;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -118,40 +117,27 @@ fn unreadable(image: &Image<'_>, error: &ReadError) -> Failure {
     }
 }
 
-fn read(image: &Image<'_>, foreign: bool) -> Result<Tree, Failure> {
-    if foreign {
-        let file = image.file.try_clone().map_err(|error| Failure::io("read", image.path, &error))?;
-        return reader::foreign::read(Arc::new(file), image.len).map_err(|error| {
+fn read(image: &Image<'_>, flags: &ReadFlags) -> Result<Salvaged, Failure> {
+    if flags.salvage {
+        return Err(image.no_salvage());
+    }
+    if flags.foreign {
+        return reader::foreign::read(image.source()?, image.len).map(Salvaged::from).map_err(|error| {
             let exit = if error.class() == ErrorClass::Io { Exit::Io } else { Exit::Invalid };
             Failure::new(exit, format!("{}: {error}", image.path.display()))
         });
     }
-    open(image)?.and_then(|squashfs| squashfs.tree()).map_err(|error| unreadable(image, &error))
+    let tree = open(image)?.and_then(|squashfs| squashfs.tree());
+    tree.map(Salvaged::from).map_err(|error| unreadable(image, &error))
 }
 
 fn check(image: &Image<'_>) -> Result<Findings, Failure> {
     match open(image)?.and_then(|squashfs| squashfs.check()) {
-        Ok(report) => Ok(Findings { list: report.findings.iter().map(finding).collect(), more: report.more }),
+        Ok(report) => Ok(report.findings),
         // A superblock that is wrong is a finding as any other.
-        Err(error) if error.class() == ErrorClass::Corrupt => {
-            Ok(Findings { list: vec![finding(&SquashfsFinding::from(&error))], more: 0 })
-        }
+        Err(error) if error.class() == ErrorClass::Corrupt => Ok(Findings::from(Finding::from(&error))),
         Err(error) => Err(unreadable(image, &error)),
     }
-}
-
-fn finding(finding: &SquashfsFinding) -> Finding {
-    let severity = if finding.severity == Severity::Error { "error" } else { "warning" };
-    let json = json!({
-        "severity": severity,
-        "path": finding.path.as_ref().map(|path| display_path(path).to_string()),
-        "inode": finding.inode,
-        "offset": finding.offset,
-        "what": finding.what,
-        "expected": finding.expected,
-        "found": finding.found,
-    });
-    Finding { line: format!("{severity}: {finding}"), json }
 }
 
 fn info(image: &Image<'_>) -> Result<Facts, Failure> {

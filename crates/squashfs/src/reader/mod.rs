@@ -54,7 +54,7 @@ use std::sync::Arc;
 
 use flashwright_tree::{ReadAt, Tree};
 
-pub use check::{Finding, NextStep, Report, Severity};
+pub use check::Report;
 pub use error::{ErrorClass, ReadError};
 pub use identify::{Foreign, HEAD_LEN, Identity, detect, identify};
 pub use info::{Info, Padding, TableInfo};

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Checker, Finding};
+use flashwright_tree::Finding;
+
+use super::Checker;
 use crate::reader::data::{DataStore, skip_blocks};
 use crate::reader::inode::FileBody;
 use crate::reader::unpack::Stored;

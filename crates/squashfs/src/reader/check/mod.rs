@@ -5,7 +5,7 @@
 //! be found without it.
 
 mod data;
-mod finding;
+mod report;
 mod tables;
 mod walk;
 
@@ -20,7 +20,7 @@ use super::unpack::Unpacker;
 use super::{ErrorClass, Image, ReadError};
 use crate::format::MetadataRef;
 use data::DataChecks;
-pub use finding::{Finding, NextStep, Report, Severity};
+pub use report::Report;
 
 /// Bytes of a path that a finding shows, at most.
 const MAX_PATH_SHOWN: usize = 4096;

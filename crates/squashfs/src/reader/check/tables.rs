@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use flashwright_tree::Kind;
 use zerocopy::little_endian::{U32, U64};
 
-use super::{Checker, Finding};
+use flashwright_tree::Finding;
+
+use super::Checker;
 use crate::format::{Compression, DirIndex, METADATA_SIZE, MetadataRef, XattrId, flags};
 use crate::reader::info;
 use crate::reader::inode::{Body, Inode};
@@ -24,7 +26,7 @@ impl Checker<'_> {
         let (inodes, tables) = (self.facts.superblock.inodes.get(), self.tables);
         if self.nodes.len() != inodes as usize {
             let expected = format!("{inodes} inodes in directories, as the superblock says");
-            self.report.add(Finding::error("number of inodes", expected, self.nodes.len()).at(4));
+            self.report.add(Finding::error("number of inodes", expected, self.nodes.len()).at(4u64));
         }
         let mut starts = HashSet::new();
         let mut cursor = tables.inodes.cursor_at(0);
@@ -138,7 +140,7 @@ impl Checker<'_> {
         let (has, tables) = (self.facts.has(flags::EXPORTABLE), self.tables);
         let Some(export) = &tables.export else {
             if has {
-                self.report.add(Finding::error("export table", "one, as the flags say", "none").at(0x18));
+                self.report.add(Finding::error("export table", "one, as the flags say", "none").at(0x18u64));
             }
             return;
         };
@@ -235,7 +237,7 @@ impl Checker<'_> {
         let end = parts.iter().map(|&(_, (_, end))| end).max().unwrap_or_default();
         if end != superblock.bytes_used.get() {
             let finding = Finding::warning("bytes used", end, superblock.bytes_used.get());
-            self.report.add(finding.at(0x28));
+            self.report.add(finding.at(0x28u64));
         }
     }
 
@@ -243,14 +245,15 @@ impl Checker<'_> {
         let superblock = &self.facts.superblock;
         if self.facts.compression == Compression::Lzma {
             let expected = "a compressor that Linux without vendor patches knows";
-            self.report.add(Finding::error("compressor", expected, "lzma").at(0x14));
+            self.report.add(Finding::error("compressor", expected, "lzma").at(0x14u64));
         }
         if self.facts.has(flags::NO_FRAGMENTS) && superblock.fragments.get() > 0 {
             let finding = Finding::warning("flags", "no fragments, as they say", superblock.fragments.get());
-            self.report.add(finding.at(0x18));
+            self.report.add(finding.at(0x18u64));
         }
         if self.facts.has(flags::NO_XATTRS) && self.tables.xattrs.position.is_some() {
-            self.report.add(Finding::warning("flags", "no xattrs, as they say", "an xattr table").at(0x18));
+            self.report
+                .add(Finding::warning("flags", "no xattrs, as they say", "an xattr table").at(0x18u64));
         }
     }
 
