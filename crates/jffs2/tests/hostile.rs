@@ -1,5 +1,7 @@
 //! Damaged and malicious images: an error or a finding, never a panic, and memory within bounds.
 
+#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
+
 mod common;
 
 use std::sync::{Arc, Mutex, PoisonError};

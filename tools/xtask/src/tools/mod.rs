@@ -15,6 +15,7 @@ mod guest;
 mod host;
 mod kernel;
 mod peers;
+mod python;
 pub(crate) mod stamp;
 
 use std::fmt;
@@ -92,8 +93,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Installs whatever is missing and can be had; returns what cannot.
 pub(crate) fn ensure(update: bool) -> Vec<Missing> {
     let mut missing = host::ensure();
-    let steps: [Step; 4] = [
+    let steps: [Step; 5] = [
         ("peers' tools", "comparisons with the peers' tools", peers::ensure),
+        ("jefferson and ubi_reader", "comparisons with the peers' tools", python::ensure),
         ("Linux for amd64", "tests in a real kernel", kernel::ensure),
         ("guest program", "tests in a real kernel", guest::ensure_amd64),
         ("guest program for MIPS", "tests on a big-endian device", guest::ensure_mips),

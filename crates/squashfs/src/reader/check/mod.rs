@@ -11,7 +11,7 @@ mod walk;
 
 use std::collections::HashMap;
 
-use flashwright_tree::Kind;
+use flashwright_tree::{Finding, Kind};
 
 use super::limits::Budget;
 use super::superblock::Facts;

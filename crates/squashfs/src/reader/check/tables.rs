@@ -2,10 +2,8 @@
 
 use std::collections::HashSet;
 
-use flashwright_tree::Kind;
+use flashwright_tree::{Finding, Kind};
 use zerocopy::little_endian::{U32, U64};
-
-use flashwright_tree::Finding;
 
 use super::Checker;
 use crate::format::{Compression, DirIndex, METADATA_SIZE, MetadataRef, XattrId, flags};

@@ -1,9 +1,9 @@
 //! Every name from the root on, with the inode it names.
 
-use flashwright_tree::check_name;
+use flashwright_tree::{Finding, check_name};
 use zerocopy::little_endian::U32;
 
-use super::{Checker, Finding, INODE_COST, Reached};
+use super::{Checker, INODE_COST, Reached};
 use crate::format::{DirIndex, InodeType, MAX_NAME, MetadataRef, NONE32};
 use crate::reader::ReadError;
 use crate::reader::directory::{Entry, Listing, Run};
