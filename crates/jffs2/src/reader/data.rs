@@ -274,9 +274,14 @@ impl ReadAt for FileData {
 mod tests {
     use super::*;
 
+    /// Nodes as they were written, oldest first: from, to.
+    type Written<'a> = &'a [(u32, u32)];
+    /// Parts as they are read: from, to, node.
+    type Read<'a> = &'a [(u32, u32, u32)];
+
     #[test]
     fn later_parts_replace_what_they_overlap() {
-        let cases: [(&[(u32, u32)], &[(u32, u32, u32)]); 6] = [
+        let cases: [(Written<'_>, Read<'_>); 6] = [
             (&[(0, 10), (10, 20)], &[(0, 10, 0), (10, 20, 1)]),
             (&[(0, 30), (10, 20)], &[(0, 10, 0), (10, 20, 1), (20, 30, 0)]),
             (&[(10, 20), (0, 30)], &[(0, 30, 1)]),
