@@ -72,7 +72,7 @@ pub(crate) struct Jffs2Flags {
 /// Byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum EndianChoice {
+pub(super) enum EndianChoice {
     /// MIPS as in Atheros and Lantiq devices, PowerPC
     Big,
     /// ARM, x86, RISC-V, MIPS as in MediaTek and Ralink devices
@@ -236,7 +236,7 @@ fn wrong(error: OptionError) -> Wrong {
 }
 
 impl EndianChoice {
-    const fn into_library(self) -> Endian {
+    pub(super) const fn into_library(self) -> Endian {
         match self {
             EndianChoice::Big => Endian::Big,
             EndianChoice::Little => Endian::Little,

@@ -1,11 +1,12 @@
 //! Flags of the commands that read images.
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use flashwright_jffs2::reader::ReadOptions;
-use flashwright_media::Endian;
 
+use super::jffs2::EndianChoice;
 use super::values::Size;
+
+const KNOWN: &str = "Known about the image";
 
 /// How images are read whose tree is wanted.
 #[derive(Debug, Args)]
@@ -23,13 +24,13 @@ pub(crate) struct ReadFlags {
 #[derive(Debug, Args)]
 pub(crate) struct KnownFlags {
     /// JFFS2: byte order; default: that of the first node
-    #[arg(long, value_name = "ORDER", value_parser = PossibleValuesParser::new(["big", "little"]), help_heading = "Known about the image")]
-    endian: Option<String>,
+    #[arg(long, help_heading = KNOWN)]
+    endian: Option<EndianChoice>,
     /// JFFS2: eraseblock size; default: what the image tells
-    #[arg(long, value_name = "SIZE", help_heading = "Known about the image")]
+    #[arg(long, value_name = "SIZE", help_heading = KNOWN)]
     eraseblock: Option<Size>,
     /// JFFS2: page size of the flash; default: what the image tells
-    #[arg(long, value_name = "SIZE", help_heading = "Known about the image")]
+    #[arg(long, value_name = "SIZE", help_heading = KNOWN)]
     page_size: Option<Size>,
 }
 
@@ -39,10 +40,7 @@ impl KnownFlags {
         let size =
             |size: Option<Size>| size.and_then(|Size(bytes)| u32::try_from(bytes).ok()).filter(|&n| n > 0);
         let mut options = ReadOptions::default();
-        options.endian = self.endian.as_deref().map(|order| match order {
-            "big" => Endian::Big,
-            _ => Endian::Little,
-        });
+        options.endian = self.endian.map(EndianChoice::into_library);
         options.eraseblock = size(self.eraseblock);
         options.page_size = size(self.page_size);
         options

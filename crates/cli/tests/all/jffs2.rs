@@ -280,3 +280,56 @@ fn a_writable_remainder_after_squashfs() {
     sandbox.line("build image.toml").assert_ok();
     assert!(fs::read(sandbox.path("built")).unwrap() == marked);
 }
+
+#[test]
+fn an_image_is_listed_checked_extracted_and_described() {
+    let sandbox = sandbox();
+    image(&sandbox, "--eraseblock 64K --endian big --effort fast");
+    assert_eq!(sandbox.line("list out").stdout, "/\n/noise\n/text\n");
+    assert_eq!(sandbox.line("check out").stdout, "out: jffs2: sound\n");
+    let info = sandbox.line("info --json out").json();
+    assert_eq!((&info["format"], &info["endian"]), (&"jffs2".into(), &"big".into()));
+    assert_eq!((&info["eraseblock"], &info["start"]), (&65_536.into(), &0.into()));
+    sandbox.line("extract out -o dir --unprivileged").assert_ok();
+    assert!(fs::read(sandbox.path("dir/noise")).unwrap() == noise(400_000));
+    let run = sandbox.line("list out --endian little");
+    assert_eq!(run.code, 4, "{run:?}");
+}
+
+#[test]
+fn a_file_system_within_a_dump_is_found() {
+    let sandbox = sandbox();
+    let bytes = image(&sandbox, "--eraseblock 64K --endian little --effort fast");
+    sandbox.write("dump", [vec![0x17; 0x4_0100], bytes].concat());
+    assert_eq!(sandbox.line("list dump").stdout, "/\n/noise\n/text\n");
+    assert_eq!(sandbox.line("info --json dump").json()["start"], 0x4_0100);
+    sandbox.write("none", vec![0x17; 100_000]);
+    let run = sandbox.line("list none");
+    assert_eq!(run.code, 4);
+    assert!(run.stderr.contains("known formats: squashfs, cpio, jffs2"), "{}", run.stderr);
+}
+
+#[test]
+fn damage_is_named_and_the_rest_salvaged() {
+    let sandbox = sandbox();
+    let mut bytes = image(&sandbox, "--eraseblock 64K --endian big -c none");
+    let at = bytes.windows(30).position(|window| window.starts_with(b"all work and no play")).unwrap();
+    bytes[at] ^= 1;
+    sandbox.write("bad", bytes);
+    let run = sandbox.line("check bad");
+    assert_eq!(run.code, 5, "{run:?}");
+    let node = format!("at {:#x}: data CRC of the inode node: expected 0x", at - 68);
+    assert!(run.stdout.contains(&node), "{node}: {}", run.stdout);
+    let run = sandbox.line("extract bad -o dir");
+    assert_eq!(run.code, 4, "{run:?}");
+    assert!(run.stderr.contains("--salvage"), "{}", run.stderr);
+    assert!(!sandbox.path("dir").exists());
+    let run = sandbox.line("extract bad -o dir --salvage --unprivileged");
+    run.assert_ok();
+    assert!(run.stderr.contains(&format!("warning: inode 3 {node}")), "{}", run.stderr);
+    assert!(fs::read(sandbox.path("dir/noise")).unwrap() == noise(400_000));
+    let text = fs::read(sandbox.path("dir/text")).unwrap();
+    assert_eq!((text.len(), text[0], text[4096]), (80_000, 0, b'l'));
+    sandbox.line("pack squashfs root -o squashfs").assert_ok();
+    assert_eq!(sandbox.line("list squashfs --salvage").code, 2);
+}
