@@ -4,12 +4,14 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use common::{everything, image, text};
+use flashwright_jffs2::reader::{Image, ReadOptions};
 use flashwright_jffs2::{Compressors, Flash, Options, Padding, fit};
 use flashwright_media::Endian;
-use flashwright_tree::{Content, Node, Timestamp, Tree};
+use flashwright_tree::{Content, Node, Timestamp, Tree, compare};
 use vmtest::protocol::{Bytes, Step};
 use vmtest::{Report, Rules, StepId, Visit, Vm};
 
@@ -34,7 +36,13 @@ struct Trial {
     second: Visit,
     expected_free: u64,
     changes: Vec<StepId>,
+    /// What the flash holds at the end, and that it was read: for some.
+    dump: Option<(PathBuf, StepId)>,
+    eraseblock: u32,
 }
+
+/// Trials whose flash is read at the end: each kind of flash once.
+const DUMPED: [&str; 3] = ["nor", "nand", "cfi nor"];
 
 fn rules() -> Rules {
     Rules::jffs2()
@@ -64,7 +72,41 @@ fn trial(vm: &mut Vm, folder: &Path, name: &str, device: &Device, tree: Tree, op
     let changed = changed(&tree);
     let changes = change(vm, &mount);
     let second = vm.visit_device("jffs2", &mount, "", false);
-    Trial { name: name.into(), tree, changed, first, second, expected_free, changes }
+    let dump = DUMPED.contains(&name).then(|| dump(vm, folder, device));
+    Trial {
+        name: name.into(),
+        tree,
+        changed,
+        first,
+        second,
+        expected_free,
+        changes,
+        dump,
+        eraseblock: options.eraseblock,
+    }
+}
+
+fn dump(vm: &mut Vm, folder: &Path, device: &Device) -> (PathBuf, StepId) {
+    let path = folder.join(format!("{} dump", device.name));
+    fs::File::create(&path).unwrap().set_len(device.len).unwrap();
+    let to = vm.writable_disk(&path).device();
+    let step = vm.step(Step::MtdDump { mtd: device.name.into(), to });
+    (path, step)
+}
+
+/// Our reader sees in a dump of used flash what the kernel sees.
+fn assert_dump(report: &Report, trial: &Trial) {
+    let Some((path, step)) = &trial.dump else { return };
+    let name = &trial.name;
+    let _ = report.outcome(*step);
+    let len = fs::metadata(path).unwrap().len();
+    let image = Image::open(Arc::new(fs::File::open(path).unwrap()), len, &ReadOptions::default()).unwrap();
+    let findings: Vec<_> = image.check().unwrap().findings.list.iter().map(ToString::to_string).collect();
+    assert!(findings.is_empty(), "{name}: {findings:#?}");
+    let differences = compare(&trial.changed, &image.tree().unwrap()).unwrap();
+    let differences: Vec<_> = differences.iter().map(ToString::to_string).collect();
+    assert!(differences.is_empty(), "{name}: {differences:#?}");
+    assert_eq!(image.geometry().eraseblock, Some(trial.eraseblock), "{name}");
 }
 
 /// Data that [`change`] writes.
@@ -149,6 +191,7 @@ fn assert_trial(report: &Report, trial: &Trial) {
         let _ = report.outcome(step);
     }
     report.assert_walk(trial.second.walk, &trial.changed, &rules());
+    assert_dump(report, trial);
     let statfs = report.outcome(trial.first.statfs).statfs.unwrap();
     let (free, expected) = (statfs.free_blocks * statfs.block_size, trial.expected_free);
     eprintln!("{name}: mounted in {} us", report.outcome(trial.first.mount).nanoseconds / 1000);
