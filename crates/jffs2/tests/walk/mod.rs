@@ -2,11 +2,15 @@
 //! image, and panics at the first that is not what it must be.
 #![allow(dead_code, unreachable_pub, reason = "shared by tests, of which not every one uses all of it")]
 
+mod tree;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use flashwright_codec::{lzo, rtime, zlib};
 use flashwright_jffs2::{Flash, Options};
 use flashwright_media::Endian;
+
+pub use tree::assert_found;
 
 const ERASED: u8 = 0xff;
 
@@ -90,12 +94,12 @@ pub fn walk(image: &[u8], options: &Options) -> Found {
     let has_nodes = |block: &[u8]| {
         block.get(cleanmarker.len()..).is_some_and(|rest| rest.iter().any(|&byte| byte != ERASED))
     };
-    let used =
-        blocks.iter().take_while(|block| has_nodes(block) && **block != [0xde, 0xad, 0xc0, 0xde]).count();
+    let is_mark = |block: &[u8]| block.starts_with(&[0xde, 0xad, 0xc0, 0xde]);
+    let used = blocks.iter().take_while(|block| has_nodes(block) && !is_mark(block)).count();
     for (index, block) in blocks.iter().enumerate() {
         if index < used {
             walk.eraseblock(block, &cleanmarker, index + 1 == used);
-        } else if !block.starts_with(&[0xde, 0xad, 0xc0, 0xde]) {
+        } else if !is_mark(block) {
             assert_eq!(block.len(), options.eraseblock as usize, "a free eraseblock is whole");
             assert!(block.starts_with(&cleanmarker), "eraseblock {index} has its cleanmarker");
             assert!(!has_nodes(block));
