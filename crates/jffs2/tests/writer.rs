@@ -4,12 +4,9 @@
 mod common;
 mod walk;
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::num::NonZeroUsize;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
 use std::process::Command;
 
 use common::{everything, image, image_by, noise, text};
@@ -17,7 +14,7 @@ use flashwright_jffs2::{
     Compressors, Effort, Flash, Options, Padding, Summary, WriteError, write, write_end_marks,
 };
 use flashwright_media::Endian;
-use flashwright_tree::{Content, Device, Kind, Metadata, Node, NodeKind, Source, Timestamp, Tree, WalkEntry};
+use flashwright_tree::{Content, Device, Metadata, Node, NodeKind, Source, Timestamp, Tree};
 use sha2::{Digest, Sha256};
 use walk::{Found, assert_found, walk};
 
@@ -402,57 +399,6 @@ fn jffs2dump_finds_no_fault() {
             }
             let nodes = said.lines().filter(|line| line.contains(" node at ") && line.contains('#')).count();
             assert_eq!(nodes as u64, summary.nodes, "{name}: {said}");
-        }
-    }
-}
-
-/// Files, symlinks and directories that jefferson has to extract: it knows one name of an inode, and no fifos and sockets.
-fn extracted(tree: &Tree) -> Vec<(PathBuf, &Node)> {
-    let counts = tree.name_counts();
-    let wanted = |entry: &WalkEntry<'_>| {
-        let kind = entry.node.kind();
-        counts[entry.id.index()] == 1 && matches!(kind, Kind::File | Kind::Symlink | Kind::Directory)
-    };
-    let path = |entry: WalkEntry<'_>| PathBuf::from(OsString::from_vec(entry.path));
-    tree.walk()
-        .skip(1)
-        .filter(wanted)
-        .map(|entry| (entry.node, path(entry)))
-        .map(|(node, path)| (path, node))
-        .collect()
-}
-
-#[test]
-fn jefferson_extracts_the_same_files() {
-    let Some(program) = vmtest::peer("jefferson") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let tree = everything(true);
-    for (endian, change) in [(Endian::Little, "zlib"), (Endian::Big, "lzo"), (Endian::Big, "rtime")] {
-        let options = options(64 << 10, endian, |options| compressors(options, &[change]));
-        let (path, out) = (folder.path().join("image"), folder.path().join(change));
-        fs::write(&path, image(&tree, &options).0).unwrap();
-        let output = Command::new(&program).arg(&path).arg("-d").arg(&out).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        for (path, node) in extracted(&tree) {
-            let found = out.join(&path);
-            match &node.kind {
-                NodeKind::File(content) => {
-                    assert!(
-                        fs::read(&found).unwrap() == content.to_vec().unwrap(),
-                        "{change}: {}",
-                        path.display()
-                    );
-                }
-                NodeKind::Symlink(target) => {
-                    assert_eq!(
-                        fs::read_link(&found).unwrap().as_os_str().as_bytes(),
-                        target,
-                        "{}",
-                        path.display()
-                    );
-                }
-                _ => assert!(found.is_dir(), "{}", path.display()),
-            }
         }
     }
 }
