@@ -6,6 +6,7 @@ mod read;
 mod run;
 mod source;
 mod squashfs;
+mod ubi;
 mod values;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ pub(crate) use read::{KnownFlags, ReadFlags};
 pub(crate) use run::RunFlags;
 pub(crate) use source::PolicyFlags;
 pub(crate) use squashfs::SquashfsFlags;
+pub(crate) use ubi::{PackUbi, UbiFlags};
 pub(crate) use values::{Size, Wrong};
 
 use crate::exit;
@@ -64,7 +66,7 @@ impl Command {
     pub(crate) const fn json(&self) -> bool {
         match self {
             Command::Build(args) => args.run.json,
-            Command::Pack(args) => args.format.common().run.json,
+            Command::Pack(args) => args.format.run().json,
             Command::List(args) => args.image.json,
             Command::Extract(args) => args.image.json,
             Command::Check(args) => args.image.json,
@@ -108,7 +110,8 @@ pub(crate) struct BuildArgs {
 Examples:
   flashwright pack squashfs rootfs/ -o root.squashfs
   flashwright pack jffs2 rootfs/ -o root.jffs2 --eraseblock 64K --endian big
-  flashwright pack cpio initramfs/ -o initramfs.cpio"))]
+  flashwright pack cpio initramfs/ -o initramfs.cpio
+  flashwright pack ubi --peb 128K --min-io 2048 --volume name=rootfs,image=root.squashfs -o firmware.ubi"))]
 pub(crate) struct PackArgs {
     #[command(subcommand)]
     pub(crate) format: PackFormat,
@@ -120,15 +123,17 @@ pub(crate) enum PackFormat {
     Squashfs(PackSquashfs),
     Jffs2(PackJffs2),
     Cpio(PackCpio),
+    Ubi(PackUbi),
 }
 
 impl PackFormat {
-    /// What all formats have.
-    pub(crate) const fn common(&self) -> &PackCommon {
+    /// How to work.
+    pub(crate) const fn run(&self) -> &RunFlags {
         match self {
-            PackFormat::Squashfs(args) => &args.common,
-            PackFormat::Jffs2(args) => &args.common,
-            PackFormat::Cpio(args) => &args.common,
+            PackFormat::Squashfs(args) => &args.common.run,
+            PackFormat::Jffs2(args) => &args.common.run,
+            PackFormat::Cpio(args) => &args.common.run,
+            PackFormat::Ubi(args) => &args.run,
         }
     }
 }
@@ -229,9 +234,12 @@ pub(crate) struct ImageArg {
     /// Print the result as one JSON object on standard output, and an error as one on standard error
     #[arg(long)]
     pub(crate) json: bool,
+    /// It is UBI, a dump of flash perhaps, with PEBs of this size, spare bytes included; default: found by its content
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) peb: Option<Size>,
 }
 
-/// List what is in an image
+/// List what is in an image: its files, or the volumes of UBI
 ///
 /// One path a line, in byte order, safe to print: control characters and bytes that are not UTF-8 appear as \n, \t or
 /// \xNN, and a backslash as \\.
@@ -265,6 +273,8 @@ pub(crate) struct ListArgs {
 #[command(after_long_help = after_long_help("\
 Examples:
   flashwright extract root.squashfs -o rootfs
+  flashwright extract firmware.ubi -o volumes --volume rootfs
+                                      a file for each volume of a UBI image, or for one of them
   flashwright extract old.squashfs -o rootfs && flashwright pack squashfs rootfs.toml -o new.squashfs
                                       take apart and put together again, without root"))]
 pub(crate) struct ExtractArgs {
@@ -277,6 +287,9 @@ pub(crate) struct ExtractArgs {
     pub(crate) read: ReadFlags,
     #[command(flatten)]
     pub(crate) known: KnownFlags,
+    /// Only that volume of a UBI image, by name or id; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub(crate) volume: Vec<String>,
     /// Take a directory that is not empty; what is in it stays, and a name that is taken is an error
     #[arg(long)]
     pub(crate) into_existing: bool,
@@ -294,7 +307,8 @@ pub(crate) struct ExtractArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = after_long_help("\
 Examples:
-  flashwright check root.squashfs && scp root.squashfs router:/tmp"))]
+  flashwright check root.squashfs && scp root.squashfs router:/tmp
+  flashwright check mtd5.bin          a dump of flash with UBI on it: every header, CRC and rule"))]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) image: ImageArg,
@@ -310,7 +324,8 @@ pub(crate) struct CheckArgs {
 #[command(after_long_help = after_long_help("\
 Examples:
   flashwright info root.squashfs
-  flashwright info --json root.squashfs | jq .block_size"))]
+  flashwright info --json root.squashfs | jq .block_size
+  flashwright info mtd5.bin           volumes and erase counters of flash with UBI on it"))]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) image: ImageArg,

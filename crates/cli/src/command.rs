@@ -7,6 +7,7 @@ mod generate;
 mod info;
 mod list;
 mod pack;
+mod ubi;
 
 pub(crate) use list::show_time;
 

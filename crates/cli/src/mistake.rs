@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::formats::WRITABLE;
 
 /// Words of other programs for what is here a format of `pack`.
-const FORMATS: [(&str, &str); 8] = [
+const FORMATS: [(&str, &str); 10] = [
     ("squashfs", "squashfs"),
     ("mksquashfs", "squashfs"),
     ("sqfs", "squashfs"),
@@ -20,6 +20,8 @@ const FORMATS: [(&str, &str); 8] = [
     ("cpio", "cpio"),
     ("initramfs", "cpio"),
     ("newc", "cpio"),
+    ("ubi", "ubi"),
+    ("ubinize", "ubi"),
 ];
 
 /// Prints what clap found, which may be the help that was asked for.

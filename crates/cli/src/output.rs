@@ -212,6 +212,15 @@ impl Pending {
         self.target.shown()
     }
 
+    /// What is written so far, to be read at any place, and its length in bytes.
+    ///
+    /// # Errors
+    /// [`Exit::Io`].
+    pub(crate) fn reader(&self) -> Result<(File, u64), Failure> {
+        let reader = self.file.try_clone().and_then(|file| Ok((file.metadata()?.len(), file)));
+        reader.map(|(len, file)| (file, len)).map_err(|e| self.failed(&e))
+    }
+
     fn failed(&self, error: &io::Error) -> Failure {
         Failure::io("write", self.shown(), error)
     }

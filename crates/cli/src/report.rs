@@ -76,10 +76,11 @@ impl Finished {
         let Finished { written, bytes_out, .. } = self;
         let ratio = self.ratio().map(|ratio| format!(", ratio {ratio:.3}")).unwrap_or_default();
         let mut lines = format!(
-            "{}: {}, {} nodes, {:.2} s\n  {} in\n  {} out{ratio}",
+            "{}: {}, {} {}, {:.2} s\n  {} in\n  {} out{ratio}",
             self.path.display(),
             self.format,
             written.nodes,
+            if self.format == "ubi" { "volumes" } else { "nodes" },
             self.elapsed.as_secs_f64(),
             size::show(written.bytes_in),
             size::show(*bytes_out),

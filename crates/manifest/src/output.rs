@@ -15,6 +15,9 @@ use crate::{Document, Error, Place};
 
 /// Keys that every output has.
 const KEYS: [&str; 3] = ["name", "file", "format"];
+/// Lists of outputs: images of the tree, and images of volumes, whose format is UBI.
+const LISTS: [&str; 2] = ["output", UBI];
+const UBI: &str = "ubi";
 
 /// One image to write.
 #[derive(Debug, Clone)]
@@ -32,7 +35,8 @@ pub struct Output {
     keys: Vec<(String, std::ops::Range<usize>)>,
     /// The whole image.toml: values borrow from it, so that it is read again when they are asked for.
     text: Arc<str>,
-    /// Which of its outputs this is.
+    /// The list that it is in, and which of them it is.
+    list: &'static str,
     index: usize,
 }
 
@@ -41,6 +45,12 @@ impl Output {
     #[must_use]
     pub fn place(&self) -> Place {
         self.document.at(self.span.clone())
+    }
+
+    /// True for a `[[ubi]]`, whose volumes are outputs or files; its format is `ubi`.
+    #[must_use]
+    pub fn is_ubi(&self) -> bool {
+        self.list == UBI
     }
 
     /// The keys that belong to the format, in alphabetical order.
@@ -55,7 +65,7 @@ impl Output {
     /// [`crate::Class::Invalid`] at the key or value that does not fit.
     pub fn settings<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let document = DeTable::parse(&self.text).map_err(|e| self.serde_error(&e))?.into_inner();
-        let output = document.get("output").and_then(|outputs| outputs.get_ref().get(self.index)).cloned();
+        let output = document.get(self.list).and_then(|outputs| outputs.get_ref().get(self.index)).cloned();
         let mut settings = output.map(Spanned::into_inner).unwrap_or_else(|| DeValue::Table(DeTable::new()));
         if let DeValue::Table(table) = &mut settings {
             KEYS.iter().for_each(|key| drop(table.remove(*key)));
@@ -111,9 +121,12 @@ fn unknown_field(message: &str) -> Option<(String, Option<String>)> {
 
 /// Reads all `[[output]]` tables.
 pub(crate) fn read(root: &Table<'_>, text: &Arc<str>) -> Result<Vec<Output>, Error> {
-    let tables = root.tables("output")?;
-    let outputs = tables.iter().enumerate().map(|(index, table)| output(table, text, index));
-    let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+    let mut outputs = Vec::new();
+    for list in LISTS {
+        for (index, table) in root.tables(list)?.iter().enumerate() {
+            outputs.push(output(table, text, list, index)?);
+        }
+    }
     let (mut names, mut files) = (BTreeSet::new(), BTreeSet::new());
     for output in &outputs {
         let taken = if !names.insert(&output.name) {
@@ -128,7 +141,7 @@ pub(crate) fn read(root: &Table<'_>, text: &Arc<str>) -> Result<Vec<Output>, Err
     Ok(outputs)
 }
 
-fn output(table: &Table<'_>, text: &Arc<str>, index: usize) -> Result<Output, Error> {
+fn output(table: &Table<'_>, text: &Arc<str>, list: &'static str, index: usize) -> Result<Output, Error> {
     let need = |key: &str| {
         table.string(key)?.filter(|text| !text.is_empty()).ok_or_else(|| {
             table
@@ -136,12 +149,17 @@ fn output(table: &Table<'_>, text: &Arc<str>, index: usize) -> Result<Output, Er
                 .with_help("for example: file = \"root.squashfs\", format = \"squashfs\"")
         })
     };
-    let (file, format) = (need("file")?, need("format")?);
+    let file = need("file")?;
+    let format = if list == UBI { UBI } else { need("format")? };
     let plain = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
     if !Path::new(file).components().all(plain) || file.ends_with('/') || file.contains('\0') {
         let bad = BadValue::new(format!("file {file:?} leads out of the output directory"));
         let help = "write a path below it; --out chooses the directory";
         return Err(table.error(bad.with_help(help), table.span_of("file")));
+    }
+    if list == UBI && table.entries().iter().any(|(key, _)| key.get_ref() == "format") {
+        let bad = BadValue::new("a [[ubi]] has no format: it is UBI").with_help("leave format out");
+        return Err(table.error(bad, table.span_of("format")));
     }
     let own = table.entries().iter().filter(|(key, _)| !KEYS.contains(&key.get_ref().as_ref()));
     Ok(Output {
@@ -153,6 +171,7 @@ fn output(table: &Table<'_>, text: &Arc<str>, index: usize) -> Result<Output, Er
         span: table.span(),
         keys: own.map(|(key, value)| (key.get_ref().to_string(), value.span())).collect(),
         text: Arc::clone(text),
+        list,
         index,
     })
 }

@@ -9,6 +9,7 @@ use flashwright_manifest::{self as manifest, Note, Origins, Output, SourceKind, 
 use flashwright_tree::Tree;
 
 use crate::args::{BuildArgs, RunFlags};
+use crate::command::ubi::{self, UbiPlan};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -39,15 +40,21 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), Failure> {
     let image = manifest::load_image(&args.image, &load_options(&args.run, epoch))?;
     let manifest::Image { tree, outputs, notes, inputs, origins, .. } = &image;
     Console::new(&args.run).notes(notes);
+    let all = outputs;
     let outputs = chosen(outputs, args)?;
+    let (ubis, outputs): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|output| output.is_ubi());
+    let outputs = with_needed(outputs, &ubi::needed(&ubis)?, all);
     let jobs = outputs.iter().map(|output| Job::of_output(output, epoch)).collect::<Result<Vec<_>, _>>()?;
-    let made = OutDir::make(&args.out, &outputs)?;
+    let both: Vec<&Output> = outputs.iter().chain(&ubis).copied().collect();
+    let made = OutDir::make(&args.out, &both)?;
     let plan = |(output, (job, max_size)): (&&Output, _)| -> Result<Plan, Failure> {
         let target = Target::new(&join(&args.out, &output.file))?;
         Ok(Plan { name: Some(output.name.clone()), target, job, max_size })
     };
     let plans = outputs.iter().zip(jobs).map(plan).collect::<Result<Vec<_>, _>>()?;
-    write_all(&Material { tree, notes, inputs, origins }, plans, &args.run)?;
+    let base = args.image.parent().unwrap_or(Path::new(""));
+    let ubis = ubi::plans(&ubis, all, base, |file| join(&args.out, file))?;
+    write_all(&Material { tree, notes, inputs, origins }, plans, ubis, &args.run)?;
     made.keep();
     Ok(())
 }
@@ -84,6 +91,15 @@ fn chosen<'o>(outputs: &'o [Output], args: &BuildArgs) -> Result<Vec<&'o Output>
     }
     let wanted = |output: &&Output| args.only.is_empty() || args.only.contains(&output.name);
     Ok(outputs.iter().filter(wanted).collect())
+}
+
+/// The chosen outputs, and those that volumes are made of.
+fn with_needed<'o>(chosen: Vec<&'o Output>, needed: &[String], all: &'o [Output]) -> Vec<&'o Output> {
+    let wanted = |output: &&Output| {
+        chosen.iter().any(|chosen| chosen.name == output.name)
+            || needed.contains(&output.name) && !output.is_ubi()
+    };
+    all.iter().filter(wanted).collect()
 }
 
 /// Directories that were made for the outputs; removed again unless the build ends well.
@@ -140,7 +156,12 @@ impl Material<'_> {
 }
 
 /// Writes every image, then puts all of them in place, then tells.
-pub(crate) fn write_all(material: &Material<'_>, plans: Vec<Plan>, run: &RunFlags) -> Result<(), Failure> {
+pub(crate) fn write_all(
+    material: &Material<'_>,
+    plans: Vec<Plan>,
+    ubis: Vec<UbiPlan>,
+    run: &RunFlags,
+) -> Result<(), Failure> {
     plans.iter().try_for_each(|plan| material.check(&plan.target))?;
     interrupt::watch();
     let mut pending = Vec::with_capacity(plans.len());
@@ -150,6 +171,7 @@ pub(crate) fn write_all(material: &Material<'_>, plans: Vec<Plan>, run: &RunFlag
         pending.push(output);
         finished.push(report);
     }
+    write_ubis(ubis, &mut pending, &mut finished, run)?;
     pending.into_iter().try_for_each(Pending::commit)?;
     let console = Console::new(run);
     for report in &finished {
@@ -158,6 +180,23 @@ pub(crate) fn write_all(material: &Material<'_>, plans: Vec<Plan>, run: &RunFlag
     }
     if run.json {
         return print_json(&report::json(&finished, material.notes));
+    }
+    Ok(())
+}
+
+/// Volumes are made of outputs, so these come last.
+fn write_ubis(
+    ubis: Vec<UbiPlan>,
+    pending: &mut Vec<Pending>,
+    finished: &mut Vec<Finished>,
+    run: &RunFlags,
+) -> Result<(), Failure> {
+    let names: Vec<_> = finished.iter().map(|report| report.name.clone()).collect();
+    for plan in ubis {
+        let outputs: Vec<_> = names.iter().cloned().zip(pending.iter()).collect();
+        let (files, report) = ubi::write(plan, &outputs, run)?;
+        pending.extend(files);
+        finished.push(report);
     }
     Ok(())
 }

@@ -7,11 +7,15 @@ use serde_json::{Value, json};
 
 use crate::args::CheckArgs;
 use crate::command::build::print_json;
+use crate::command::ubi;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::formats::Image;
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    if let Some(volumes) = ubi::open(&args.image)? {
+        return ubi::check(args, &volumes);
+    }
     let path = &args.image.image;
     let image = Image::open(path, &args.known)?;
     let findings = (image.format.check)(&image)?;

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::args::ExtractArgs;
 use crate::command::build::print_json;
+use crate::command::ubi;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -16,6 +17,9 @@ use crate::formats::{Image, Salvaged};
 use crate::size;
 
 pub(crate) fn run(args: &ExtractArgs) -> Result<(), Failure> {
+    if let Some(volumes) = ubi::open(&args.image)? {
+        return ubi::extract(args, &volumes);
+    }
     let start = Instant::now();
     let image = Image::open(&args.image.image, &args.known)?;
     let Salvaged { tree, findings } = (image.format.read)(&image, &args.read)?;

@@ -6,13 +6,15 @@ use serde_json::{Map, Value};
 
 use crate::args::InfoArgs;
 use crate::command::build::print_json;
+use crate::command::ubi;
 use crate::failure::Failure;
-use crate::formats::Image;
+use crate::formats::{Facts, Image};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<(), Failure> {
-    let image = Image::open(&args.image.image, &args.known)?;
-    let mut facts = vec![("format", Value::from(image.format.name))];
-    facts.extend((image.format.info)(&image)?);
+    let facts = match ubi::open(&args.image)? {
+        Some(volumes) => ubi::info(args, &volumes)?,
+        None => of_format(args)?,
+    };
     if args.image.json {
         let facts = facts.into_iter().map(|(key, value)| (key.to_owned(), value));
         return print_json(&facts.collect::<Map<_, _>>().into());
@@ -24,6 +26,13 @@ pub(crate) fn run(args: &InfoArgs) -> Result<(), Failure> {
         .map(|(key, value)| (key.replace('_', " "), rows(value).join(&format!("\n{:width$}  ", ""))));
     rows.try_for_each(|(key, value)| writeln!(stdout, "{key:width$}  {value}"))
         .map_err(|error| Failure::stdout(&error))
+}
+
+fn of_format(args: &InfoArgs) -> Result<Facts, Failure> {
+    let image = Image::open(&args.image.image, &args.known)?;
+    let mut facts = vec![("format", Value::from(image.format.name))];
+    facts.extend((image.format.info)(&image)?);
+    Ok(facts)
 }
 
 /// A value as lines: a list of objects takes one for each.

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::args::ListArgs;
+use crate::command::ubi;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::formats::{Image, Salvaged};
@@ -17,6 +18,9 @@ use crate::formats::{Image, Salvaged};
 const BUFFER: usize = 64 * 1024;
 
 pub(crate) fn run(args: &ListArgs) -> Result<(), Failure> {
+    if let Some(volumes) = ubi::open(&args.image)? {
+        return ubi::list(args, &volumes);
+    }
     let image = Image::open(&args.image.image, &args.known)?;
     let Salvaged { tree, findings } = (image.format.read)(&image, &args.read)?;
     Console::plain(false, args.image.json).findings(&findings);

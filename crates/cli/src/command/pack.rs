@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use flashwright_manifest::{self as manifest, Loaded, SourceKind, SourceSpec};
 
-use crate::args::{PackCommon, PackFormat, Size, Wrong};
+use crate::args::{PackCommon, PackCpio, PackFormat, PackJffs2, PackSquashfs, Size, Wrong};
 use crate::command::build::{Material, Plan, load_options, write_all};
+use crate::command::ubi;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -17,7 +18,12 @@ use crate::output::Target;
 const GEOMETRY: [&str; 3] = ["eraseblock", "page-size", "cleanmarker-size"];
 
 pub(crate) fn run(format: &PackFormat) -> Result<(), Failure> {
-    let common = format.common();
+    let common = match format {
+        PackFormat::Ubi(args) => return ubi::pack(args),
+        PackFormat::Squashfs(PackSquashfs { common, .. })
+        | PackFormat::Jffs2(PackJffs2 { common, .. })
+        | PackFormat::Cpio(PackCpio { common, .. }) => common,
+    };
     let epoch = common.run.source_date_epoch()?;
     let failure = |exit, wrong: Wrong| {
         Failure::new(exit, format!("--{}: {}", wrong.key, wrong.message)).help(wrong.help)
@@ -38,6 +44,7 @@ pub(crate) fn run(format: &PackFormat) -> Result<(), Failure> {
             (Job::Jffs2(Jffs2Job { options, device_size }), None)
         }
         PackFormat::Cpio(args) => (Job::Cpio(args.flags.options().map_err(usage)?), args.flags.max_size),
+        PackFormat::Ubi(args) => return ubi::pack(args),
     };
     let target = Target::new(output(common)?)?;
     let sources = sources(common)?;
@@ -45,7 +52,7 @@ pub(crate) fn run(format: &PackFormat) -> Result<(), Failure> {
     let Loaded { tree, notes, inputs, origins, .. } = &loaded;
     Console::new(&common.run).notes(notes);
     let plan = Plan { name: None, target, job, max_size: max_size.map(|Size(bytes)| bytes) };
-    write_all(&Material { tree, notes, inputs, origins }, vec![plan], &common.run)
+    write_all(&Material { tree, notes, inputs, origins }, vec![plan], Vec::new(), &common.run)
 }
 
 /// The output, or what is wrong when there is none.

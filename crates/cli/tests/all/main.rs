@@ -11,3 +11,4 @@ mod large;
 mod mistakes;
 mod reading;
 mod summary;
+mod ubi;

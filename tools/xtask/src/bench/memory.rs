@@ -113,6 +113,12 @@ fn write_tree(folder: &Path, bytes: u64) -> Result<u64> {
     Ok(files)
 }
 
+/// One file of noise.
+pub(super) fn write_noise(path: &Path, bytes: u64) -> Result<()> {
+    let written = Noise(0x2545_f491_4f6c_dd1d).write_file(path, bytes);
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Marsaglia's xorshift: cheap, and no compressor finds anything in it.
 struct Noise(u64);
 

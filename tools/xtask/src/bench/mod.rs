@@ -4,6 +4,7 @@
 //! squashfs   flashwright pack squashfs against mksquashfs               time, CPU, memory, size
 //! jffs2      flashwright pack jffs2 against mkfs.jffs2 and sumtool      likewise
 //! memory     flashwright pack on 20 GB                                  peak memory
+//! ubi        flashwright pack ubi against ubinize                        time, CPU, memory
 //! ```
 //!
 //! Each prints Markdown that can go into `docs/BENCHMARKS.md` as it is.
@@ -17,6 +18,7 @@ mod memory;
 mod root;
 mod squashfs;
 mod table;
+mod ubi;
 
 use std::path::PathBuf;
 
@@ -40,6 +42,8 @@ enum Bench {
     Jffs2(jffs2::Options),
     /// Peak memory for a large tree of data that no compressor makes smaller
     Memory(memory::Options),
+    /// Time, CPU and memory against ubinize, on volumes of 512 MB
+    Ubi(ubi::Options),
 }
 
 /// `cargo xtask bench`.
@@ -48,6 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Bench::Squashfs(options) => squashfs::run(options),
         Bench::Jffs2(options) => jffs2::run(options),
         Bench::Memory(options) => memory::run(options),
+        Bench::Ubi(options) => ubi::run(options),
     }
 }
 
