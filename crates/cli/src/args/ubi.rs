@@ -247,8 +247,8 @@ impl UbiFlags {
             device
         });
         let of_device = [("bad-pebs", self.bad_pebs), ("chip-peb-count", self.chip_peb_count)];
-        let of_device = of_device.into_iter().chain([("max-beb-per1024", self.max_beb_per1024)]);
-        let alone = of_device.filter(|(_, value)| value.is_some() && options.device.is_none()).next();
+        let mut of_device = of_device.into_iter().chain([("max-beb-per1024", self.max_beb_per1024)]);
+        let alone = of_device.find(|(_, value)| value.is_some() && options.device.is_none());
         match alone {
             Some((key, _)) => Err(Wrong {
                 key,
