@@ -1,7 +1,10 @@
 //! `cargo xtask fuzz`: the targets of `fuzz/`, by cargo-fuzz.
 
-use std::fs;
+use std::fs::{self, File};
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -14,6 +17,8 @@ const SMOKE_SECONDS: u32 = 30;
 const MEMORY: u32 = 1024;
 /// Seconds that one input may take.
 const TIMEOUT: u32 = 25;
+/// Lines of the output of a target that failed that are shown.
+const LINES_SHOWN: usize = 60;
 
 /// Our code is safe Rust, and the address sanitizer does not look into libraries in C: it would only cost time, and hide
 /// how much memory is taken.
@@ -36,7 +41,12 @@ pub(crate) struct Options {
     list: bool,
 }
 
-/// Runs the targets one after the other, all of them even when one fails.
+/// The stage of `cargo xtask test`: 30 seconds for each target.
+pub(crate) fn smoke() -> Result<()> {
+    run(&Options { targets: Vec::new(), smoke: true, seconds: None, list: false })
+}
+
+/// Runs the targets, all of them even when one fails: as many at a time as there are processors.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let known = targets()?;
     if options.list {
@@ -56,24 +66,68 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let seconds = if options.smoke { Some(SMOKE_SECONDS) } else { options.seconds };
     run_command(fuzz().args(["build", "--fuzz-dir"]).arg(directory()).args(NO_SANITIZER))?;
-    let failed: Vec<&str> = wanted.iter().filter(|name| !passes(name, seconds)).map(String::as_str).collect();
+    let failed = match wanted.as_slice() {
+        [one] => watched(one, seconds).err().map(|error| format!("{one}: {error:#}")).into_iter().collect(),
+        all => side_by_side(all, seconds),
+    };
     if !failed.is_empty() {
-        bail!("{} broke; the inputs are in fuzz/artifacts", failed.join(", "));
+        bail!("{}; what broke is in fuzz/artifacts", failed.join("; "));
     }
     println!("fuzz targets: {} passed", wanted.len());
     Ok(())
 }
 
-fn passes(name: &str, seconds: Option<u32>) -> bool {
-    println!("== {name} ==");
-    let result = one(name, seconds);
-    if let Err(error) = &result {
-        eprintln!("{name}: {error:#}");
-    }
-    result.is_ok()
+/// Runs one target, its output going where ours goes.
+fn watched(name: &str, seconds: Option<u32>) -> Result<()> {
+    run_command(&mut one(name, seconds)?)
 }
 
-fn one(name: &str, seconds: Option<u32>) -> Result<()> {
+/// Runs all, each with its output in a file; returns what is wrong with those that failed.
+fn side_by_side(names: &[String], seconds: Option<u32>) -> Vec<String> {
+    let queue = Mutex::new(names.iter());
+    let failed = Mutex::new(Vec::new());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some(name) = next() {
+            if let Err(error) = logged(name, seconds) {
+                eprintln!("FAILED {name}: {error:#}");
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name} failed"));
+            }
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(names.len());
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs one target, its output going to a file, whose end is shown when it fails.
+fn logged(name: &str, seconds: Option<u32>) -> Result<()> {
+    let folder = target_dir().join("fuzz/logs");
+    let log = folder.join(format!("{name}.log"));
+    let opened = fs::create_dir_all(&folder).and_then(|()| File::create(&log));
+    let file = opened.with_context(|| format!("cannot write {}", log.display()))?;
+    let result = run_command(one(name, seconds)?.stderr(file.try_clone()?).stdout(file));
+    let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    if result.is_ok() {
+        println!("ok     {name}: {}", statistics(&text));
+        return Ok(());
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    let end = lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default();
+    bail!("the end of {}:\n{}", log.display(), end.join("\n"))
+}
+
+/// What libFuzzer says at the end about the whole run.
+fn statistics(log: &str) -> String {
+    let number = |name: &str| {
+        let line = log.lines().rev().find_map(|line| line.strip_prefix("stat::")?.strip_prefix(name));
+        line.and_then(|rest| rest.strip_prefix(':')).map_or("?", str::trim)
+    };
+    format!("{} inputs, at most {} MiB", number("number_of_executed_units"), number("peak_rss_mb"))
+}
+
+/// The command that runs a target.
+fn one(name: &str, seconds: Option<u32>) -> Result<Command> {
     let directory = directory();
     let (corpus, seeds) = (directory.join("corpus").join(name), directory.join("seeds").join(name));
     fs::create_dir_all(&corpus).with_context(|| format!("cannot create {}", corpus.display()))?;
@@ -85,11 +139,11 @@ fn one(name: &str, seconds: Option<u32>) -> Result<()> {
     command.arg("--").args([format!("-rss_limit_mb={MEMORY}"), format!("-timeout={TIMEOUT}")]);
     command.arg("-print_final_stats=1");
     command.args(seconds.map(|seconds| format!("-max_total_time={seconds}")));
-    run_command(&mut command)
+    Ok(command)
 }
 
 /// `cargo fuzz`, with flags of unstable compilers allowed on a stable one: measuring coverage needs them.
-fn fuzz() -> std::process::Command {
+fn fuzz() -> Command {
     let mut command = cargo();
     command.arg("fuzz").env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", target_dir().join("fuzz"));
     command
@@ -111,4 +165,16 @@ fn targets() -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_has_the_numbers() {
+        let log = "#1 INITED\nstat::number_of_executed_units: 12345\nstat::peak_rss_mb:              41\n";
+        assert_eq!(statistics(log), "12345 inputs, at most 41 MiB");
+        assert_eq!(statistics(""), "? inputs, at most ? MiB");
+    }
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::process::{cargo, is_ci, run as run_command};
-use crate::tools;
+use crate::{fuzz, tools};
 
 /// What `cargo xtask test` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Run only these stages: fmt, clippy, docs, licences, tests, doctests
+    /// Run only these stages: fmt, clippy, docs, licences, tests, doctests, fuzz
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -20,13 +20,14 @@ struct Stage {
     run: fn() -> Result<()>,
 }
 
-const STAGES: [Stage; 6] = [
+const STAGES: [Stage; 7] = [
     Stage { name: "fmt", run: fmt },
     Stage { name: "clippy", run: clippy },
     Stage { name: "docs", run: docs },
     Stage { name: "licences", run: licences },
     Stage { name: "tests", run: tests },
     Stage { name: "doctests", run: doctests },
+    Stage { name: "fuzz", run: fuzz::smoke },
 ];
 
 /// Tools first, then the stages; fails when one of them failed, or, with `CI=true`, when anything was skipped.

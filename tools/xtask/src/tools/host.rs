@@ -44,6 +44,7 @@ pub(crate) fn ensure() -> Vec<Missing> {
     let with_mips = vmtest::mips_folder().is_some();
     let mut missing = ensure_packages(|package| !package.for_mips || with_mips);
     missing.extend(ensure_cargo_deny());
+    missing.extend(ensure_cargo_fuzz());
     missing
 }
 
