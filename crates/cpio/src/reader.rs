@@ -6,7 +6,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -24,13 +24,17 @@ const CHUNK: u64 = 64 * 1024;
 /// Longest name and longest target with a NUL, in bytes.
 const PATH_MAX: u64 = 4096;
 
-/// Reads the archive of `len` bytes in `archive`. File data stays there and is read when the tree's content is.
+/// Most directories that are made up for one archive: each costs memory that the archive did not pay for.
+const MAX_MADE_UP: usize = 1 << 16;
+
+/// Reads the archive of `len` bytes in `archive`. File data stays there and is read when the tree's content is. What
+/// Linux leaves out, since no directory for it comes before it, is an error.
 ///
 /// # Errors
 /// [`Error::Corrupt`] with the position of what is wrong, [`Error::Read`].
 pub fn read(archive: Arc<dyn ReadAt>, len: u64) -> Result<Tree, Error> {
     let data = Source::Reader(Arc::clone(&archive));
-    read_parts(archive, len, data).map(|contents| contents.tree)
+    Reader::new(Archive { source: data.clone(), data, len }, Rules::Linux).run().map(|contents| contents.tree)
 }
 
 /// What an archive holds.
@@ -39,16 +43,27 @@ pub fn read(archive: Arc<dyn ReadAt>, len: u64) -> Result<Tree, Error> {
 pub struct Contents {
     /// The tree.
     pub tree: Tree,
-    /// Whether the archive has an entry for the root; without one the tree's root is made up.
-    pub has_root: bool,
+    /// Directories without an entry of their own, the root perhaps among them: they are there because something is in
+    /// them, and their metadata means nothing.
+    pub made_up: HashSet<NodeId>,
 }
 
-/// Reads an archive as [`read`] does; the tree's file data is then read from `data`, which must be the same bytes.
+/// Reads an archive as `cpio -id` does: directories that come after what is in them, or not at all, are made. The tree's
+/// file data is then read from `data`, which must be the same bytes.
 ///
 /// # Errors
 /// As [`read`].
 pub fn read_parts(archive: Arc<dyn ReadAt>, len: u64, data: Source) -> Result<Contents, Error> {
-    Reader::new(Archive { source: Source::Reader(archive), data, len }).run()
+    Reader::new(Archive { source: Source::Reader(archive), data, len }, Rules::Cpio).run()
+}
+
+/// Whose rules count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    /// Those of Linux: an entry whose directory has not come yet is an error, as Linux leaves it out.
+    Linux,
+    /// Those of the program cpio: the directory is made.
+    Cpio,
 }
 
 /// Reads an archive in memory. The tree's content shares the memory.
@@ -59,7 +74,7 @@ pub fn read_bytes(archive: impl Into<Arc<[u8]>>) -> Result<Tree, Error> {
     let bytes = archive.into();
     let len = bytes.len() as u64;
     let data = Source::Bytes(bytes);
-    Reader::new(Archive { source: data.clone(), data, len }).run().map(|contents| contents.tree)
+    Reader::new(Archive { source: data.clone(), data, len }, Rules::Linux).run().map(|contents| contents.tree)
 }
 
 struct Archive {
@@ -93,7 +108,8 @@ impl Archive {
         if len <= left {
             return Ok(());
         }
-        let problem = format!("the archive is cut short: {what} needs {len} bytes, {left} are left");
+        let problem =
+            format!("the archive is cut short: {what} needs {len} bytes, {left} are left: get it again");
         Err(Error::corrupt(offset, problem))
     }
 }
@@ -114,13 +130,15 @@ struct Entry {
 struct Reader {
     archive: Archive,
     tree: Tree,
-    has_root: bool,
+    rules: Rules,
+    made_up: HashSet<NodeId>,
     links: HashMap<LinkKey, NodeId>,
 }
 
 impl Reader {
-    fn new(archive: Archive) -> Self {
-        Reader { archive, tree: Tree::new(), has_root: false, links: HashMap::new() }
+    fn new(archive: Archive, rules: Rules) -> Self {
+        let made_up = HashSet::from([Tree::ROOT]);
+        Reader { archive, tree: Tree::new(), rules, made_up, links: HashMap::new() }
     }
 
     fn run(mut self) -> Result<Contents, Error> {
@@ -128,7 +146,7 @@ impl Reader {
         loop {
             offset = self.one_archive(offset)?;
             match self.skip_zeros(offset)? {
-                None => return Ok(Contents { tree: self.tree, has_root: self.has_root }),
+                None => return Ok(Contents { tree: self.tree, made_up: self.made_up }),
                 Some(next) => offset = next,
             }
         }
@@ -147,7 +165,8 @@ impl Reader {
             }
             let body_len = u64::from(header.filesize);
             self.archive.check_range(body, body_len, "file data")?;
-            if checked {
+            // As Linux: GNU cpio gives symlinks no checksum.
+            if checked && kind_of(header.mode) == Some(Kind::File) {
                 self.verify(body, &header)?;
             }
             self.entry(offset, body, header, &name)?;
@@ -228,7 +247,7 @@ impl Reader {
         let existing =
             self.tree.resolve(&entry.path).filter(|&id| self.tree.node(id).kind() == Kind::Directory);
         if let Some(id) = existing {
-            self.has_root |= id == Tree::ROOT;
+            self.made_up.remove(&id);
             self.tree.node_mut(id).metadata = entry.metadata();
             return Ok(());
         }
@@ -240,7 +259,7 @@ impl Reader {
     }
 
     /// The directory that holds the entry, and the entry's name in it.
-    fn parent(&self, entry: &Entry) -> Result<(NodeId, Vec<u8>), Error> {
+    fn parent(&mut self, entry: &Entry) -> Result<(NodeId, Vec<u8>), Error> {
         let slash = entry.path.iter().rposition(|&byte| byte == b'/');
         let (directory, name) = match slash.and_then(|at| entry.path.split_at_checked(at)) {
             Some((directory, name)) => (directory, name.strip_prefix(b"/").unwrap_or(name)),
@@ -252,8 +271,30 @@ impl Reader {
         match self.tree.resolve(directory) {
             Some(id) if self.tree.node(id).kind() == Kind::Directory => Ok((id, name.to_vec())),
             Some(_) => Err(entry.problem("what should be its directory is something else")),
+            None if self.rules == Rules::Cpio => Ok((self.make(entry, directory)?, name.to_vec())),
             None => Err(entry.problem("no entry for its directory comes before it, so Linux leaves it out")),
         }
+    }
+
+    /// Makes a directory with those above it.
+    fn make(&mut self, entry: &Entry, path: &[u8]) -> Result<NodeId, Error> {
+        let mut directory = Tree::ROOT;
+        for name in path.split(|&byte| byte == b'/') {
+            directory = match self.tree.lookup(directory, name) {
+                Some(id) => id,
+                None if self.made_up.len() < MAX_MADE_UP => {
+                    let made = self.tree.insert(directory, name, Node::directory(0o755));
+                    let id = made.map_err(|error| entry.problem(&error.to_string()))?;
+                    self.made_up.insert(id);
+                    id
+                }
+                None => {
+                    let problem = format!("more than {MAX_MADE_UP} directories without an entry");
+                    return Err(entry.problem(&problem));
+                }
+            };
+        }
+        Ok(directory)
     }
 
     /// Makes room for an entry that is no directory.

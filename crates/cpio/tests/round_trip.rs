@@ -1,10 +1,13 @@
 //! Trees written, read back and compared; limits; archives that others would write.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use flashwright_cpio::{Error, Options, Summary, XattrPolicy, plan, read, read_bytes, write};
+use flashwright_cpio::{
+    Contents, Error, Options, Summary, XattrPolicy, plan, read, read_bytes, read_parts, write,
+};
 use flashwright_tree::{Content, Device, Metadata, Node, NodeKind, Source, Timestamp, Tree, compare};
 use proptest::prelude::*;
 
@@ -267,6 +270,39 @@ fn hard_links_are_told_by_inode_number_and_count() {
     assert_eq!((ids[0], ids[2]), (ids[1], ids[3]));
     assert_ne!(ids[4], ids[5]);
     assert_ne!(ids[6], ids[7]);
+}
+
+/// The archive as the program cpio reads it.
+fn parts(bytes: Vec<u8>) -> Result<Contents, Error> {
+    let len = bytes.len() as u64;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &bytes).unwrap();
+    read_parts(Arc::new(File::open(file.path()).unwrap()), len, Source::Bytes(bytes.into()))
+}
+
+#[test]
+fn directories_may_come_late_or_never_for_those_who_ask() {
+    let entries = [
+        (FILE, 1, 1, "a/b/x", "1"),
+        (FILE, 2, 1, "a/c/y", "2"),
+        (DIR | 0o30, 3, 2, "a/c", ""),
+        (DIR, 4, 2, ".", ""),
+    ];
+    let Contents { tree, made_up, .. } = parts(foreign(&entries)).unwrap();
+    assert_eq!((text(&tree, "a/b/x"), text(&tree, "a/c/y")), ("1".into(), "2".into()));
+    let made: BTreeSet<_> =
+        ["a", "a/b"].iter().map(|path| tree.resolve(path.as_bytes()).unwrap().index()).collect();
+    assert_eq!(made_up.iter().map(|id| id.index()).collect::<BTreeSet<_>>(), made);
+    let late = tree.node(tree.resolve(b"a/c").unwrap());
+    assert_eq!(u32::from(late.metadata.permissions), (DIR | 0o30) & 0o7777);
+
+    let error = parts(foreign(&[(FILE, 1, 1, "a", ""), (FILE, 1, 1, "a/b/c", "")])).unwrap_err().to_string();
+    assert!(error.starts_with("byte 0x70: /a/b/c: "), "{error}");
+    // Each of these takes 2000 directories for 4 KiB of archive.
+    let paths: Vec<String> = (0..40).map(|n| format!("{n}/{}x", "d/".repeat(2000))).collect();
+    let deep: Vec<_> = paths.iter().map(|path| (FILE, 1, 1, path.as_str(), "")).collect();
+    let error = parts(foreign(&deep)).unwrap_err().to_string();
+    assert!(error.contains("more than 65536 directories without an entry"), "{error}");
 }
 
 fn problem(bytes: Vec<u8>) -> String {

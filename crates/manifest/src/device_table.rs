@@ -52,6 +52,9 @@ struct Numbers {
 impl Table {
     fn line(&mut self, fields: &mut Fields<'_>) -> Result<(), Bad> {
         let (name, name_span) = fields.word("the name")?;
+        if name.starts_with(b"|") {
+            return Err((attribute_line(), name_span));
+        }
         let path = value::contained_path(name).map_err(|bad| (bad, name_span))?;
         let (letter, span) = fields.word("the type")?;
         let &[letter] = letter else { return Err((unknown_type(letter), span)) };
@@ -123,6 +126,12 @@ fn unknown_type(letter: &[u8]) -> BadValue {
     )
 }
 
+/// Buildroot has lines about the attributes of the file in the line before.
+fn attribute_line() -> BadValue {
+    let bad = BadValue::new("lines that begin with '|' are not known");
+    bad.with_help("state attributes in image.toml, as xattrs of [nodes], with security.capability in hex")
+}
+
 fn with_form(bad: BadValue) -> BadValue {
     if bad.help.is_some() { bad } else { bad.with_help(format!("expected: {FORM}")) }
 }
@@ -141,7 +150,7 @@ fn numbers(fields: &mut Fields<'_>) -> Result<(Numbers, Range<usize>), Bad> {
     let mut all = [0_u64; 5];
     let mut span: Option<Range<usize>> = None;
     for (number, what) in all.iter_mut().zip(["major", "minor", "start", "inc", "count"]) {
-        if fields.is_at_end() {
+        if fields.is_at_end() || fields.next_begins_with(b'#') {
             break;
         }
         let (word, at) = fields.word(what)?;
@@ -155,6 +164,9 @@ fn numbers(fields: &mut Fields<'_>) -> Result<(Numbers, Range<usize>), Bad> {
                 BadValue::new(format!("bad {what} {:?}: a decimal number or '-' expected", shown(word)));
             (with_form(bad), at)
         })?;
+    }
+    if fields.next_begins_with(b'#') {
+        let _comment = fields.rest_trimmed();
     }
     fields.end().map_err(|(bad, at)| (BadValue { help: Some(format!("expected: {FORM}")), ..bad }, at))?;
     let [major, minor, start, step, count] = all;

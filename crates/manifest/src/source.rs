@@ -61,7 +61,7 @@ impl SourceKind {
     ];
 
     /// Names that say without a prefix what a file is: an ending, in any case.
-    const ENDINGS: [(&'static str, SourceKind); 8] = [
+    const ENDINGS: [(&'static str, SourceKind); 12] = [
         (".toml", SourceKind::Image),
         (".tar", SourceKind::Tar),
         (".tar.gz", SourceKind::Tar),
@@ -69,7 +69,11 @@ impl SourceKind {
         (".tar.xz", SourceKind::Tar),
         (".txz", SourceKind::Tar),
         (".tar.zst", SourceKind::Tar),
+        (".tzst", SourceKind::Tar),
         (".cpio", SourceKind::Cpio),
+        (".cpio.gz", SourceKind::Cpio),
+        (".cpio.xz", SourceKind::Cpio),
+        (".cpio.zst", SourceKind::Cpio),
     ];
 
     /// Every kind, in the order in which they are listed for people.
@@ -118,8 +122,8 @@ impl SourceSpec {
     }
 
     /// Reads an argument of a command line: `DIR`, `FILE.toml`, `FILE.tar` (or `.tar.gz`, `.tgz`, `.tar.xz`, `.txz`,
-    /// `.tar.zst`), `FILE.cpio`, or `KIND:PATH` with the prefix of any kind. A directory whose name has a colon is
-    /// written `./a:b` or `dir:a:b`; `dir:x.tar` is a directory of that name.
+    /// `.tar.zst`, `.tzst`), `FILE.cpio` (or `.cpio.gz`, `.cpio.xz`, `.cpio.zst`), or `KIND:PATH` with the prefix of any
+    /// kind. A directory whose name has a colon is written `./a:b` or `dir:a:b`; `dir:x.tar` is a directory of that name.
     ///
     /// # Errors
     /// [`crate::Class::Usage`] when the argument is empty or its prefix is none of these.
@@ -318,6 +322,7 @@ mod tests {
             (".tar", SourceKind::Directory, ".tar"),
             ("dir:root.tar", SourceKind::Directory, "root.tar"),
             ("initramfs.cpio", SourceKind::Cpio, "initramfs.cpio"),
+            ("initramfs.cpio.gz", SourceKind::Cpio, "initramfs.cpio.gz"),
             ("tar:-x", SourceKind::Tar, "-x"),
             ("device-table:t", SourceKind::DeviceTable, "t"),
             ("pack-file:p", SourceKind::PackFile, "p"),

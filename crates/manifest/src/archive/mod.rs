@@ -51,7 +51,7 @@ pub(crate) fn add_cpio(
     let origin = builder.origin(document.whole());
     let mut graft = Graft::new(builder, origin, at);
     let mut names: HashMap<NodeId, Vec<u8>> = HashMap::new();
-    for entry in contents.tree.walk().filter(|entry| contents.has_root || !entry.path.is_empty()) {
+    for entry in contents.tree.walk().filter(|entry| !contents.made_up.contains(&entry.id)) {
         let metadata = entry.node.metadata.clone();
         let what = match names.get(&entry.id) {
             Some(first) => What::Link(first.clone()),

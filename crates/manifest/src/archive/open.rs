@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use flashwright_tree::{HostFile, ReadAt, Source};
+use flate2::bufread::GzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
 use crate::{Class, Error, Options};
@@ -117,25 +118,110 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Archive, Error> {
     }
 }
 
-fn decoder(input: impl io::BufRead + 'static, packing: Packing) -> io::Result<Box<dyn Read>> {
+fn decoder(input: impl BufRead + 'static, packing: Packing) -> io::Result<Box<dyn Read>> {
     Ok(match packing {
         Packing::Plain => Box::new(input),
-        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Packing::Gzip => Box::new(Members::<_, GzDecoder<_>>::new(input)),
         Packing::Xz => {
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(io::Error::other)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(input, stream))
         }
-        Packing::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
-        }
+        Packing::Zstd => Box::new(Members::<_, zstd::Decoder<'static, _>>::new(input)),
         Packing::Foreign(name, program) => {
             return Err(io::Error::other(format!(
                 "it is compressed with {name}; unpack it first with {program}"
             )));
         }
     })
+}
+
+/// Unpacks one member, and gives back what is after it.
+trait Member<R>: Read + Sized {
+    fn begin(input: R) -> io::Result<Self>;
+    fn end(self) -> R;
+}
+
+impl<R: BufRead> Member<R> for GzDecoder<R> {
+    fn begin(input: R) -> io::Result<Self> {
+        Ok(GzDecoder::new(input))
+    }
+
+    fn end(self) -> R {
+        self.into_inner()
+    }
+}
+
+impl<R: BufRead> Member<R> for zstd::Decoder<'static, R> {
+    fn begin(input: R) -> io::Result<Self> {
+        let mut decoder = zstd::Decoder::with_buffer(input)?.single_frame();
+        decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+        Ok(decoder)
+    }
+
+    fn end(self) -> R {
+        self.finish()
+    }
+}
+
+/// Members one after the other, as the programs take them, and zeros after the last: files that were on a tape or in
+/// flash are padded.
+struct Members<R, M> {
+    /// Between two members.
+    input: Option<R>,
+    member: Option<M>,
+    started: bool,
+}
+
+impl<R: BufRead, M: Member<R>> Members<R, M> {
+    fn new(input: R) -> Self {
+        Members { input: Some(input), member: None, started: false }
+    }
+
+    /// Begins the next member. False when there is none.
+    fn begin(&mut self) -> io::Result<bool> {
+        let Some(mut input) = self.input.take() else { return Ok(false) };
+        if self.started && !skip_zeros(&mut input)? {
+            return Ok(false);
+        }
+        self.started = true;
+        self.member = Some(M::begin(input)?);
+        Ok(true)
+    }
+}
+
+/// Skips zeros. False when nothing follows them.
+fn skip_zeros(input: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let buffer = input.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(false);
+        }
+        let zeros = buffer.iter().take_while(|&&byte| byte == 0).count();
+        let found = zeros < buffer.len();
+        input.consume(zeros);
+        if found {
+            return Ok(true);
+        }
+    }
+}
+
+impl<R: BufRead, M: Member<R>> Read for Members<R, M> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(member) = &mut self.member {
+                let len = member.read(buffer)?;
+                if len > 0 || buffer.is_empty() {
+                    return Ok(len);
+                }
+            }
+            if let Some(member) = self.member.take() {
+                self.input = Some(member.end());
+            }
+            if !self.begin()? {
+                return Ok(0);
+            }
+        }
+    }
 }
 
 /// As many bytes as there are, up to the length of the buffer.
@@ -160,6 +246,9 @@ fn unpack_error(path: &Path, packing: Packing, error: io::Error) -> Error {
     let message = format!("cannot unpack {}: {error}", path.display());
     match packing {
         Packing::Foreign(..) => Error::invalid(message).with_help("gzip, xz and zstd are unpacked here"),
+        _ if error.to_string().contains("memory") => Error::invalid(message).with_help(
+            "it asks for more memory than any ordinary archive: unpack it first with its own program",
+        ),
         _ => Error::invalid(message)
             .with_help("the file is damaged or cut short: get it again, and test it with its own program"),
     }

@@ -22,11 +22,11 @@ fn device_tables_make_devices_and_ranges() {
 # name type mode uid gid major minor start inc count
 /dev        d 755 0 0 - - - - -
 /dev/mem    c 640 0 9 1 1 0 0 -
-/dev/hda    b 640 root 6 3 0 0 0 -
+/dev/hda    b 640 root 6 3 0 0 0 -   # the whole disk
 /dev/hda    b 640 0 6 3 1 1 1 3
 /dev/tty    c 666 0 0 4 64 5 2 2
 /dev/one    c 600 0 0 5 1 0 0 1
-/run/fifo   p 622 1 2
+/run/fifo   p 622 1 2 # pipe
   /new d 700 1 2
 ";
     let expected = "\
@@ -109,7 +109,7 @@ nod /b 600 0 0 B 8 17
 }
 
 /// A folder `lib` with files, a symlink, a hard link and a directory.
-fn library() -> Folder {
+pub(crate) fn library() -> Folder {
     let folder = Folder::new();
     folder.file("lib/a.so", "a");
     folder.file("lib/b.txt", "b");

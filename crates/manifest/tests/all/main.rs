@@ -7,6 +7,7 @@ mod image;
 mod liminix;
 mod lists;
 mod never_panics;
+mod outside;
 mod pseudo;
 mod same_bytes;
 mod scan;

@@ -13,13 +13,14 @@ use super::stamp;
 /// Release with squashfs-tools 4.7.5, squashfs-tools-ng 1.3.2, mtd-utils 2.3.1 or newer.
 const RELEASE: &str = "testing";
 /// Packages whose programs are wanted.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "squashfs-tools",
     "squashfs-tools-ng",
     "mtd-utils",
     "u-boot-tools",
     "device-tree-compiler",
     "cpio",
+    "libarchive-tools",
     "genimage",
 ];
 const STAMP: &str = "peers";

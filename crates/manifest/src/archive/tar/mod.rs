@@ -75,6 +75,11 @@ fn bad(offset: u64, problem: impl AsRef<str>) -> Error {
     Error::invalid(format!("byte {offset:#x}: {}", problem.as_ref()))
 }
 
+fn damaged(offset: u64, problem: impl AsRef<str>) -> Error {
+    bad(offset, problem)
+        .with_help("the archive is damaged, or what made it is at fault: get or make it again")
+}
+
 fn aligned(len: u64) -> Option<u64> {
     len.checked_next_multiple_of(BLOCK as u64)
 }
@@ -171,6 +176,11 @@ impl<'a> Reader<'a> {
             }
             return Ok(None);
         }
+        if at == 0 && self.archive.len < BLOCK as u64 {
+            let problem =
+                format!("no tar archive: it has {} bytes, a tar archive at least 512", self.archive.len);
+            return Err(bad(0, problem).with_help(self.what_else()));
+        }
         let block = self.block(at, "a header")?;
         if block.is_zero() {
             return self.last_block(at);
@@ -178,17 +188,34 @@ impl<'a> Reader<'a> {
         let checksum = block.checksum();
         if !checksum.right {
             let found = checksum.found.map_or("no number".into(), |found| format!("{found:#o}"));
-            let problem =
-                format!("this is no tar header: checksum {found}, expected {:#o}", checksum.computed);
-            let help = if at == 0 {
-                "is it a tar archive? Other kinds of archive have a source of their own"
-            } else {
-                "the archive is damaged, or an entry before this has a wrong length: get it again"
-            };
-            return Err(bad(at, problem).with_help(help));
+            let found = format!("the checksum of the header is {found}, expected {:#o}", checksum.computed);
+            if at == 0 {
+                return Err(bad(at, format!("no tar archive: {found}")).with_help(self.what_else()));
+            }
+            let help = "the archive is damaged, or an entry before this has a wrong length: get it again";
+            return Err(bad(at, found).with_help(help));
         }
         self.skip_block();
         Ok(Some(block))
+    }
+
+    /// What to do with a file that is no tar archive.
+    fn what_else(&self) -> &'static str {
+        const OTHERS: [(&[u8], &str); 5] = [
+            (b"07070", "it looks like a cpio archive: cpio:FILE carries that in"),
+            (b"!<arch>", "it looks like a Debian package: ar x FILE takes data.tar out of that"),
+            (b"PK\x03\x04", "it looks like a zip archive: unpack it, and carry in the directory"),
+            (b"hsqs", "it looks like a SquashFS image: flashwright extract makes a directory of that"),
+            (b"#", "it looks like a text: lists and tables have sources of their own"),
+        ];
+        let mut head = [0; 8];
+        let len = usize::try_from(self.archive.len).unwrap_or(head.len()).min(head.len());
+        let known = head.get_mut(..len).unwrap_or_default();
+        if self.archive.reader.read_exact_at(0, known).is_err() {
+            return "is it the right file?";
+        }
+        let other = OTHERS.iter().find(|(magic, _)| head.starts_with(magic));
+        other.map_or("is it the right file, and not damaged?", |(_, what)| what)
     }
 
     /// Two blocks of zeros end an archive, whatever follows them.
@@ -221,7 +248,7 @@ impl<'a> Reader<'a> {
         let body = self.offset;
         self.read(body, &mut text, "an extended header")?;
         self.offset = self.offset.saturating_add(aligned(len).unwrap_or(len));
-        let records = |pax: &mut Pax| pax::read(pax, &text).map_err(|problem| bad(body, problem));
+        let records = |pax: &mut Pax| pax::read(pax, &text).map_err(|problem| damaged(body, problem));
         match flag {
             b'g' => {
                 records(&mut self.global)?;
@@ -292,7 +319,7 @@ impl<'a> Reader<'a> {
             *count = count.saturating_add(1);
         }
         let pax = entry.extensions.pax.as_ref().unwrap_or(&self.global);
-        let problem = |what: String| bad(entry.at, format!("{}: {what}", display_path(&path)));
+        let problem = |what: String| damaged(entry.at, format!("{}: {what}", display_path(&path)));
         let what = self.what(entry, pax, &raw)?;
         let is_root_directory = matches!(what, What::Node(NodeKind::Directory(_)));
         if path.is_empty() && !is_root_directory {
@@ -305,18 +332,21 @@ impl<'a> Reader<'a> {
     fn what(&self, entry: &Entry, pax: &Pax, raw: &[u8]) -> Result<What, Error> {
         let flag = entry.block.type_flag();
         let problem = |what: &str| bad(entry.at, format!("{}: {what}", display_path(raw)));
+        let named = |error: BadValue| {
+            refuse(
+                entry.at,
+                BadValue { message: format!("{}: {}", display_path(raw), error.message), ..error },
+            )
+        };
         let kind = match flag {
             // Before POSIX a directory was a file whose name ends in '/'.
             0 | b'0' | b'7' if raw.ends_with(b"/") => NodeKind::Directory(BTreeMap::new()),
             b'5' | b'D' => NodeKind::Directory(BTreeMap::new()),
             0 | b'0' | b'7' | b'S' => NodeKind::File(self.content(entry, pax)?),
-            b'1' => return self.link(entry, pax),
-            b'2' => {
-                let target = link_name(entry, pax);
-                NodeKind::Symlink(value::target(&target).map_err(|error| refuse(entry.at, error))?)
-            }
-            b'3' => NodeKind::CharDevice(device(entry)?),
-            b'4' => NodeKind::BlockDevice(device(entry)?),
+            b'1' => return link(entry, pax).map_err(named),
+            b'2' => NodeKind::Symlink(value::target(&link_name(entry, pax)).map_err(named)?),
+            b'3' => NodeKind::CharDevice(device(entry).map_err(named)?),
+            b'4' => NodeKind::BlockDevice(device(entry).map_err(named)?),
             b'6' => NodeKind::Fifo,
             b'M' => {
                 return Err(problem("the rest of a file that began in another volume")
@@ -331,15 +361,10 @@ impl<'a> Reader<'a> {
         Ok(What::Node(kind))
     }
 
-    fn link(&self, entry: &Entry, pax: &Pax) -> Result<What, Error> {
-        let target = link_name(entry, pax);
-        value::contained_path(&target).map(What::Link).map_err(|error| refuse(entry.at, error))
-    }
-
     fn content(&self, entry: &Entry, pax: &Pax) -> Result<Content, Error> {
         let sparse = &pax.sparse;
         let data = &self.archive.data;
-        let located = |problem: String| bad(entry.at, problem);
+        let located = |problem: String| damaged(entry.at, problem);
         if entry.block.type_flag() == b'S' {
             let pairs = self.old_sparse_pairs(entry)?;
             let real_size = entry.block.sparse_real_size().and_then(|size| u64::try_from(size).ok());
@@ -385,7 +410,7 @@ impl<'a> Reader<'a> {
         let mut taken = 0_u64;
         while numbers.len() < expected {
             let at = entry.body.saturating_add(taken);
-            let problem = |what: &str| bad(at, format!("the map of holes {what}"));
+            let problem = |what: &str| damaged(at, format!("the map of holes {what}"));
             if taken >= entry.stored {
                 return Err(problem("has no end within the entry"));
             }
@@ -423,12 +448,12 @@ fn add_pairs(pairs: &mut Vec<(u64, u64)>, fields: &[u8], at: u64) -> Result<(), 
         let (offset, len) = field.split_at_checked(12).unwrap_or_default();
         let number = |field| header::number(field).and_then(|number| u64::try_from(number).ok());
         let (Some(offset), Some(len)) = (number(offset), number(len)) else {
-            return Err(bad(at, "the map of holes has something that is no number"));
+            return Err(damaged(at, "the map of holes has something that is no number"));
         };
         pairs.push((offset, len));
     }
     if pairs.len() > sparse::MAX_PAIRS {
-        return Err(bad(at, "the map of holes is larger than anything real"));
+        return Err(damaged(at, "the map of holes is larger than anything real"));
     }
     Ok(())
 }
@@ -447,7 +472,7 @@ fn up_to_nul(mut text: Vec<u8>) -> Vec<u8> {
 
 fn size(block: &Block, at: u64) -> Result<u64, Error> {
     let size = block.size().and_then(|size| u64::try_from(size).ok());
-    size.ok_or_else(|| bad(at, "the length is no number").with_help("is the archive damaged?"))
+    size.ok_or_else(|| damaged(at, format!("{}: its length is no number", display_path(&block.path()))))
 }
 
 fn raw_path(entry: &Entry, pax: &Pax) -> Vec<u8> {
@@ -461,11 +486,15 @@ fn link_name(entry: &Entry, pax: &Pax) -> Vec<u8> {
     long.cloned().unwrap_or_else(|| entry.block.link_name())
 }
 
-fn device(entry: &Entry) -> Result<Device, Error> {
+fn link(entry: &Entry, pax: &Pax) -> Result<What, BadValue> {
+    value::contained_path(&link_name(entry, pax)).map(What::Link)
+}
+
+fn device(entry: &Entry) -> Result<Device, BadValue> {
     let number = |number: i128| u64::try_from(number).ok();
     let numbers = entry.block.device().and_then(|(major, minor)| Some((number(major)?, number(minor)?)));
-    let (major, minor) = numbers.ok_or_else(|| bad(entry.at, "the device number is none"))?;
-    value::device(major, minor).map_err(|problem| refuse(entry.at, problem))
+    let (major, minor) = numbers.ok_or_else(|| BadValue::new("its device number is no number"))?;
+    value::device(major, minor)
 }
 
 fn metadata(entry: &Entry, pax: &Pax) -> Result<Metadata, String> {
