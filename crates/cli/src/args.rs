@@ -127,6 +127,11 @@ pub(crate) enum PackFormat {
 }
 
 impl PackFormat {
+    /// Whether POSIX ACLs have a place in the format.
+    pub(crate) const fn holds_acls(&self) -> bool {
+        matches!(self, PackFormat::Jffs2(_))
+    }
+
     /// How to work.
     pub(crate) const fn run(&self) -> &RunFlags {
         match self {

@@ -62,9 +62,9 @@ pub(crate) struct PolicyFlags {
     /// Make every name of a hard-linked file a file of its own
     #[arg(long, help_heading = CONTENT)]
     no_hard_links: bool,
-    /// Extended attributes of host files that come in
-    #[arg(long, value_enum, default_value_t = Xattrs::Standard, help_heading = CONTENT)]
-    xattrs: Xattrs,
+    /// Extended attributes of host files that come in; default: standard, for JFFS2 acl
+    #[arg(long, value_enum, help_heading = CONTENT)]
+    xattrs: Option<Xattrs>,
 }
 
 /// Which extended attributes come in.
@@ -79,8 +79,8 @@ enum Xattrs {
 }
 
 impl PolicyFlags {
-    /// The flags as the library takes them.
-    pub(crate) fn policy(&self) -> Policy {
+    /// The flags as the library takes them; `acls` says whether the format holds POSIX ACLs.
+    pub(crate) fn policy(&self, acls: bool) -> Policy {
         let mask = |clear: Option<u16>, set: Option<u16>| ModeMask {
             clear: clear.unwrap_or_default(),
             set: set.unwrap_or_default(),
@@ -97,7 +97,8 @@ impl PolicyFlags {
         policy.exclude.clone_from(&self.exclude);
         policy.one_file_system = self.one_file_system;
         policy.hard_links = !self.no_hard_links;
-        policy.xattrs = match self.xattrs {
+        let all = if acls { Xattrs::Acl } else { Xattrs::Standard };
+        policy.xattrs = match self.xattrs.unwrap_or(all) {
             Xattrs::None => XattrPolicy::None,
             Xattrs::Standard => XattrPolicy::Standard,
             Xattrs::Acl => XattrPolicy::WithAcls,

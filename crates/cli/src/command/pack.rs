@@ -48,7 +48,11 @@ pub(crate) fn run(format: &PackFormat) -> Result<(), Failure> {
     };
     let target = Target::new(output(common)?)?;
     let sources = sources(common)?;
-    let loaded = manifest::build(&sources, &common.policy.policy(), &load_options(&common.run, epoch))?;
+    let loaded = manifest::build(
+        &sources,
+        &common.policy.policy(format.holds_acls()),
+        &load_options(&common.run, epoch),
+    )?;
     let Loaded { tree, notes, inputs, origins, .. } = &loaded;
     Console::new(&common.run).notes(notes);
     let plan = Plan { name: None, target, job, max_size: max_size.map(|Size(bytes)| bytes) };

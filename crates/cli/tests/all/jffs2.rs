@@ -2,6 +2,9 @@
 //! is made.
 
 use std::fs;
+use std::sync::Arc;
+
+use flashwright_jffs2::reader::{Image, ReadOptions};
 
 use crate::common::{Run, Sandbox, noise};
 
@@ -67,6 +70,7 @@ fn flags_and_keys_give_the_same_image() {
         sandbox.write("image.toml", toml);
         sandbox.line("build image.toml").assert_ok();
         assert!(fs::read(sandbox.path("built")).unwrap() == packed, "{flags}");
+        sandbox.line("check built").assert_ok();
         seen.push(packed);
     }
     let (first, others) = seen.split_first().unwrap();
@@ -143,6 +147,49 @@ fn fractions_of_seconds_are_mentioned_once() {
     assert_eq!(sandbox.line(&format!("{line} --json")).json()["outputs"][0]["dropped_fractions"], 3);
     let run = sandbox.line(&format!("{line} --all-time 7"));
     assert!(!run.stderr.contains("fractions"), "{}", run.stderr);
+}
+
+#[test]
+fn xattrs_and_acls_of_host_files_come_in() {
+    use rustix::fs::{XattrFlags, setxattr};
+    let sandbox = sandbox();
+    let file = sandbox.path("root/text");
+    // u::rw-, u:1000:rw-, g::r--, m::rw-, o::r--
+    let none = [0xff; 4];
+    let mut acl = vec![2, 0, 0, 0];
+    for (tag, permissions, id) in
+        [(1, 6, none), (2, 6, [0xe8, 3, 0, 0]), (4, 4, none), (16, 6, none), (32, 4, none)]
+    {
+        acl.extend([tag, 0, permissions, 0]);
+        acl.extend(id);
+    }
+    let set = |name: &str, value: &[u8]| setxattr(&file, name, value, XattrFlags::empty());
+    if set("user.name", b"value").and_then(|()| set("system.posix_acl_access", &acl)).is_err() {
+        eprintln!("skipped: the host's temporary folder has no xattrs or no ACLs");
+        return;
+    }
+    let device = "--eraseblock 64K --endian big";
+    let xattrs = |flags: &str| {
+        let run = pack(&sandbox, &format!("{device} {flags}"));
+        run.assert_ok();
+        let bytes = fs::read(sandbox.path("out")).unwrap();
+        let len = bytes.len() as u64;
+        let image = Image::open(Arc::new(bytes), len, &ReadOptions::default()).unwrap();
+        let tree = image.tree().unwrap();
+        let node = tree.node(tree.resolve(b"text").unwrap());
+        let names: Vec<_> =
+            node.metadata.xattrs.keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        (names.join(" "), run.stderr)
+    };
+    let (all, said) = xattrs("");
+    assert_eq!(all, "system.posix_acl_access user.name");
+    assert!(said.contains("the kernel needs CONFIG_JFFS2_FS_XATTR"), "{said}");
+    let (standard, said) = xattrs("--xattrs standard");
+    assert_eq!(standard, "user.name");
+    assert!(said.contains("warning: "), "{said}");
+    let (none, _) = xattrs("--xattrs none");
+    assert_eq!(none, "");
+    sandbox.line("check out").assert_ok();
 }
 
 #[test]
