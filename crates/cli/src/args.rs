@@ -7,6 +7,7 @@ mod run;
 mod source;
 mod squashfs;
 mod ubi;
+mod ubifs;
 mod values;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ pub(crate) use run::RunFlags;
 pub(crate) use source::PolicyFlags;
 pub(crate) use squashfs::SquashfsFlags;
 pub(crate) use ubi::{PackUbi, UbiFlags};
+pub(crate) use ubifs::{FLASH_KEYS, UbifsFlags};
 pub(crate) use values::{Size, Wrong};
 
 use crate::exit;
@@ -110,6 +112,7 @@ pub(crate) struct BuildArgs {
 Examples:
   flashwright pack squashfs rootfs/ -o root.squashfs
   flashwright pack jffs2 rootfs/ -o root.jffs2 --eraseblock 64K --endian big
+  flashwright pack ubifs rootfs/ -o root.ubifs --min-io 2K --leb 126976 --max-lebs 2048
   flashwright pack cpio initramfs/ -o initramfs.cpio
   flashwright pack ubi --peb 128K --min-io 2048 --volume name=rootfs,image=root.squashfs -o firmware.ubi"))]
 pub(crate) struct PackArgs {
@@ -122,6 +125,7 @@ pub(crate) struct PackArgs {
 pub(crate) enum PackFormat {
     Squashfs(PackSquashfs),
     Jffs2(PackJffs2),
+    Ubifs(Box<PackUbifs>),
     Cpio(PackCpio),
     Ubi(PackUbi),
 }
@@ -137,6 +141,7 @@ impl PackFormat {
         match self {
             PackFormat::Squashfs(args) => &args.common.run,
             PackFormat::Jffs2(args) => &args.common.run,
+            PackFormat::Ubifs(args) => &args.common.run,
             PackFormat::Cpio(args) => &args.common.run,
             PackFormat::Ubi(args) => &args.run,
         }
@@ -195,6 +200,25 @@ pub(crate) struct PackCpio {
     pub(crate) common: PackCommon,
     #[command(flatten)]
     pub(crate) flags: CpioFlags,
+}
+
+/// Write a UBIFS image, the writable file system of UBI volumes
+#[derive(Debug, Args)]
+#[command(after_long_help = after_long_help("\
+Examples:
+  flashwright pack ubifs rootfs/ -o root.ubifs --min-io 2048 --leb 126976 --max-lebs 2048
+                                      NAND with pages of 2K and no sub-pages
+  flashwright pack ubifs rootfs/ -o root.ubifs --min-io 2048 --peb 128K --sub-page 512 --peb-count 1024
+                                      the LEB and their number computed
+  flashwright pack ubifs rootfs/ -o root.ubifs --min-io 1 --peb 64K --max-lebs 200 -c zlib
+                                      NOR
+
+The image goes into a UBI volume: with ubiupdatevol, or as the image of a volume when a whole UBI device is made."))]
+pub(crate) struct PackUbifs {
+    #[command(flatten)]
+    pub(crate) common: PackCommon,
+    #[command(flatten)]
+    pub(crate) flags: UbifsFlags,
 }
 
 /// Sources, output, and what is done to what the sources bring.

@@ -4,6 +4,7 @@
 mod cpio;
 mod jffs2;
 mod squashfs;
+mod ubifs;
 
 use std::fs::File;
 use std::io;
@@ -16,7 +17,9 @@ use flashwright_manifest::Output;
 use flashwright_tree::{ContentError, Findings, Tree};
 use serde_json::Value;
 
-use crate::args::{CpioFlags, Jffs2Flags, KnownFlags, ReadFlags, Size, SquashfsFlags, Wrong};
+use crate::args::{
+    CpioFlags, FLASH_KEYS, Jffs2Flags, KnownFlags, ReadFlags, Size, SquashfsFlags, UbifsFlags, Wrong,
+};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report::Written;
@@ -33,10 +36,11 @@ pub(crate) enum Job {
     Squashfs(SquashfsJob),
     Jffs2(Jffs2Job),
     Cpio(flashwright_cpio::Options),
+    Ubifs(flashwright_ubifs::Options),
 }
 
 /// Formats that can be written, by their names in `image.toml`.
-pub(crate) const WRITABLE: [&str; 3] = ["squashfs", "jffs2", "cpio"];
+pub(crate) const WRITABLE: [&str; 4] = ["squashfs", "jffs2", "ubifs", "cpio"];
 
 impl Job {
     /// What an output of `image.toml` asks for, and the most it may take. `epoch` is SOURCE_DATE_EPOCH.
@@ -62,6 +66,11 @@ impl Job {
                 let max_size = flags.max_size.map(|Size(bytes)| bytes);
                 Ok((Job::Cpio(flags.options().map_err(wrong)?), max_size))
             }
+            "ubifs" => {
+                let flags: UbifsFlags = output.settings_on_flash(&FLASH_KEYS)?;
+                let max_size = flags.max_size.map(|Size(bytes)| bytes);
+                Ok((Job::Ubifs(flags.options().map_err(wrong)?), max_size))
+            }
             _ => Err(output.unknown_format(&WRITABLE).into()),
         }
     }
@@ -72,6 +81,7 @@ impl Job {
             Job::Squashfs(_) => "squashfs",
             Job::Jffs2(_) => "jffs2",
             Job::Cpio(_) => "cpio",
+            Job::Ubifs(_) => "ubifs",
         }
     }
 
@@ -90,6 +100,7 @@ impl Job {
             Job::Squashfs(job) => squashfs::write(tree, job, threads, (output, shown), progress),
             Job::Jffs2(job) => jffs2::write(tree, job, threads, (output, shown), progress),
             Job::Cpio(options) => cpio::write(tree, options, (output, shown), progress),
+            Job::Ubifs(options) => ubifs::write(tree, options, threads, (output, shown), progress),
         }
     }
 }
@@ -137,7 +148,7 @@ impl From<Tree> for Salvaged {
 pub(crate) type Facts = Vec<(&'static str, Value)>;
 
 /// Formats that can be read, in the order in which they are tried.
-const READABLE: [Readable; 3] = [squashfs::READABLE, cpio::READABLE, jffs2::READABLE];
+const READABLE: [Readable; 4] = [squashfs::READABLE, ubifs::READABLE, cpio::READABLE, jffs2::READABLE];
 
 /// Bytes that tell the formats apart.
 const HEAD: usize = 512;

@@ -11,12 +11,14 @@ use crate::failure::Failure;
 use crate::formats::WRITABLE;
 
 /// Words of other programs for what is here a format of `pack`.
-const FORMATS: [(&str, &str); 10] = [
+const FORMATS: [(&str, &str); 12] = [
     ("squashfs", "squashfs"),
     ("mksquashfs", "squashfs"),
     ("sqfs", "squashfs"),
     ("jffs2", "jffs2"),
     ("mkfs.jffs2", "jffs2"),
+    ("ubifs", "ubifs"),
+    ("mkfs.ubifs", "ubifs"),
     ("cpio", "cpio"),
     ("initramfs", "cpio"),
     ("newc", "cpio"),

@@ -22,7 +22,7 @@ use crate::{Document, Error, Place, Policy, XattrPolicy};
 const MAX_INCLUDES: usize = 16;
 
 /// Keys of the file itself.
-const KEYS: [&str; 8] = ["source", "remove", "nodes", "output", "ubi", "owner", "time", "mode"];
+const KEYS: [&str; 9] = ["source", "remove", "nodes", "flash", "output", "ubi", "owner", "time", "mode"];
 
 /// A parsed image.toml; the host has not been looked at.
 #[derive(Debug)]

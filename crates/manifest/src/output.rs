@@ -64,11 +64,26 @@ impl Output {
     /// # Errors
     /// [`crate::Class::Invalid`] at the key or value that does not fit.
     pub fn settings<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.settings_on_flash(&[])
+    }
+
+    /// As [`Output::settings`]; keys of `[flash]` that are in `shared`, which the format takes too, hold where the output
+    /// has none of its own.
+    ///
+    /// # Errors
+    /// As [`Output::settings`].
+    pub fn settings_on_flash<T: DeserializeOwned>(&self, shared: &[&str]) -> Result<T, Error> {
         let document = DeTable::parse(&self.text).map_err(|e| self.serde_error(&e))?.into_inner();
         let output = document.get(self.list).and_then(|outputs| outputs.get_ref().get(self.index)).cloned();
         let mut settings = output.map(Spanned::into_inner).unwrap_or_else(|| DeValue::Table(DeTable::new()));
         if let DeValue::Table(table) = &mut settings {
             KEYS.iter().for_each(|key| drop(table.remove(*key)));
+            let flash = document.get("flash").and_then(|flash| flash.get_ref().as_table());
+            for (key, value) in flash.into_iter().flatten() {
+                if shared.contains(&key.get_ref().as_ref()) && !table.contains_key(key.get_ref().as_ref()) {
+                    table.insert(key.clone(), value.clone());
+                }
+            }
         }
         let settings = Spanned::new(self.span.clone(), settings);
         T::deserialize(ValueDeserializer::from(settings)).map_err(|e| self.serde_error(&e))
@@ -119,8 +134,14 @@ fn unknown_field(message: &str) -> Option<(String, Option<String>)> {
     Some((format!("unknown {what} {name:?}"), Some(help).filter(|_| !known.is_empty())))
 }
 
-/// Reads all `[[output]]` tables.
+/// Keys of `[flash]`, which describes the device.
+const FLASH_KEYS: [&str; 4] = ["peb", "min-io", "sub-page", "peb-count"];
+
+/// Reads all `[[output]]` tables, and checks the keys of `[flash]`, whose values the outputs read.
 pub(crate) fn read(root: &Table<'_>, text: &Arc<str>) -> Result<Vec<Output>, Error> {
+    if let Some(flash) = root.table("flash")? {
+        flash.allow("[flash]", &FLASH_KEYS)?;
+    }
     let mut outputs = Vec::new();
     for list in LISTS {
         for (index, table) in root.tables(list)?.iter().enumerate() {

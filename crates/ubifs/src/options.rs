@@ -1,6 +1,7 @@
 //! What a UBIFS image shall be like.
 
 use flashwright_codec::{CodecError, deflate, zstd};
+use flashwright_media::{UbiGeometry, UbiGeometryError};
 
 use crate::format::{
     ALIGNMENT, Branch, ComprType, IdxNode, KeyHash, MAX_LEB_SIZE, MIN_FANOUT, MIN_LEB_CNT, MIN_LEB_SIZE,
@@ -8,8 +9,6 @@ use crate::format::{
 };
 use crate::geometry::{AreaInput, Areas, NoRoom};
 
-/// Bytes of UBI's own headers: erase counter, and volume identifier.
-const UBI_HEADER: u32 = 64;
 /// Largest [`Options::fanout`].
 pub const MAX_FANOUT: u32 = 256;
 /// What zlib must save against LZO, percent, unless [`Compression::FavorLzo`] says otherwise.
@@ -31,21 +30,10 @@ impl Geometry {
     /// `min_io`.
     ///
     /// # Errors
-    /// [`OptionError::SubPage`], [`OptionError::MinIo`], [`OptionError::PebTooSmall`].
+    /// [`OptionError::Ubi`].
     pub fn from_peb(peb: u32, min_io: u32, sub_page: u32) -> Result<Self, OptionError> {
-        if !min_io.is_power_of_two() {
-            return Err(OptionError::MinIo(min_io));
-        }
-        if !sub_page.is_power_of_two() || sub_page > min_io {
-            return Err(OptionError::SubPage { sub_page, min_io });
-        }
-        let vid = UBI_HEADER.next_multiple_of(sub_page);
-        let data = (vid + UBI_HEADER).next_multiple_of(min_io);
-        let leb_size = peb.checked_sub(data).filter(|&leb| leb > 0);
-        Ok(Geometry {
-            leb_size: leb_size.ok_or(OptionError::PebTooSmall { peb, headers: data })?,
-            min_io_size: min_io,
-        })
+        let ubi = UbiGeometry::new(peb, min_io, Some(sub_page), None)?;
+        Ok(Geometry { leb_size: ubi.leb_size(), min_io_size: min_io })
     }
 }
 
@@ -145,24 +133,9 @@ pub enum OptionError {
          /sys/class/mtd/mtdX)"
     )]
     MinIo(u32),
-    /// Sub-page that does not go with the page.
-    #[error("sub-page {sub_page} bytes: a power of two of at most a page ({min_io} bytes)")]
-    SubPage {
-        /// Bytes given.
-        sub_page: u32,
-        /// Bytes of a page.
-        min_io: u32,
-    },
-    /// Eraseblock that UBI's headers fill.
-    #[error(
-        "eraseblocks of {peb} bytes: UBI's headers take {headers} bytes of each, nothing is left; this flash needs JFFS2"
-    )]
-    PebTooSmall {
-        /// Bytes of an eraseblock.
-        peb: u32,
-        /// Bytes of the headers.
-        headers: u32,
-    },
+    /// Sizes that UBI does not take.
+    #[error(transparent)]
+    Ubi(#[from] UbiGeometryError),
     /// LEB below the smallest.
     #[error(
         "LEBs of {0} bytes: UBIFS takes 15360 bytes and more, so eraseblocks of 16K and more; this flash needs JFFS2"
@@ -374,11 +347,9 @@ mod tests {
         for ((peb, min_io, sub_page), leb_size) in cases {
             assert_eq!(Geometry::from_peb(peb, min_io, sub_page).map(|g| g.leb_size), Ok(leb_size), "{peb}");
         }
-        let error = OptionError::SubPage { sub_page: 4096, min_io: 2048 };
-        assert_eq!(Geometry::from_peb(128 << 10, 2048, 4096), Err(error));
-        assert_eq!(Geometry::from_peb(128 << 10, 2000, 512), Err(OptionError::MinIo(2000)));
-        let error = OptionError::PebTooSmall { peb: 4096, headers: 4096 };
-        assert_eq!(Geometry::from_peb(4096, 2048, 2048), Err(error));
+        for (peb, min_io, sub_page) in [(128 << 10, 2048, 4096), (128 << 10, 2000, 512), (4096, 2048, 2048)] {
+            assert!(matches!(Geometry::from_peb(peb, min_io, sub_page), Err(OptionError::Ubi(_))));
+        }
     }
 
     #[test]

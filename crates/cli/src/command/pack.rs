@@ -15,7 +15,7 @@ use crate::formats::{Jffs2Job, Job, SquashfsJob};
 use crate::output::Target;
 
 /// Flags that say what the flash is like: what a format cannot do there is impossible geometry.
-const GEOMETRY: [&str; 3] = ["eraseblock", "page-size", "cleanmarker-size"];
+const GEOMETRY: [&str; 6] = ["eraseblock", "page-size", "cleanmarker-size", "leb", "peb", "max-lebs"];
 
 pub(crate) fn run(format: &PackFormat) -> Result<(), Failure> {
     let common = match format {
@@ -23,6 +23,7 @@ pub(crate) fn run(format: &PackFormat) -> Result<(), Failure> {
         PackFormat::Squashfs(PackSquashfs { common, .. })
         | PackFormat::Jffs2(PackJffs2 { common, .. })
         | PackFormat::Cpio(PackCpio { common, .. }) => common,
+        PackFormat::Ubifs(args) => &args.common,
     };
     let epoch = common.run.source_date_epoch()?;
     let failure = |exit, wrong: Wrong| {
@@ -45,6 +46,7 @@ pub(crate) fn run(format: &PackFormat) -> Result<(), Failure> {
         }
         PackFormat::Cpio(args) => (Job::Cpio(args.flags.options().map_err(usage)?), args.flags.max_size),
         PackFormat::Ubi(args) => return ubi::pack(args),
+        PackFormat::Ubifs(args) => (Job::Ubifs(args.flags.options().map_err(geometry)?), args.flags.max_size),
     };
     let target = Target::new(output(common)?)?;
     let sources = sources(common)?;
@@ -75,7 +77,7 @@ fn output(common: &PackCommon) -> Result<&Path, Failure> {
 
 fn looks_like_output(argument: &OsStr) -> bool {
     let path = Path::new(argument);
-    let extensions = ["squashfs", "sqfs", "sqsh", "jffs2", "img", "bin", "cpio"];
+    let extensions = ["squashfs", "sqfs", "sqsh", "jffs2", "ubifs", "img", "bin", "cpio"];
     let known =
         path.extension().is_some_and(|e| extensions.iter().any(|known| e.eq_ignore_ascii_case(known)));
     known || !path.exists()

@@ -17,11 +17,21 @@ fn image(names: impl Iterator<Item = usize>, prefix: &str, flags: &str) -> Vec<u
     let program = env!("CARGO_BIN_EXE_flashwright");
     let script = format!("{prefix} exec {program} pack $1 root -o out --all-time 5 --all-root {flags} $2");
     let mut image = Vec::new();
-    let formats =
-        [("cpio", ""), ("squashfs", ""), ("jffs2", "--eraseblock=64K"), ("jffs2", "--eraseblock=8K")];
+    let formats = [
+        ("cpio", ""),
+        ("squashfs", ""),
+        ("jffs2", "--eraseblock=64K"),
+        ("jffs2", "--eraseblock=8K"),
+        ("ubifs", "--peb=128K"),
+        ("ubifs", "--peb=16K"),
+    ];
     for (format, more) in formats {
         let mut command = Command::new("sh");
-        let script = if format == "jffs2" { format!("{script} --endian=big") } else { script.clone() };
+        let script = match format {
+            "jffs2" => format!("{script} --endian=big"),
+            "ubifs" => format!("{script} --min-io=512 --max-lebs=2000"),
+            _ => script.clone(),
+        };
         command.args(["-c", &script, "sh", format, more]).env_remove("SOURCE_DATE_EPOCH");
         let output = command.current_dir(sandbox.path("")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -4,10 +4,11 @@ use std::fs;
 
 use crate::common::{Sandbox, names_in};
 
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 11] = [
     &["build"],
     &["pack", "squashfs"],
     &["pack", "jffs2"],
+    &["pack", "ubifs"],
     &["pack", "cpio"],
     &["list"],
     &["extract"],

@@ -12,3 +12,4 @@ mod mistakes;
 mod reading;
 mod summary;
 mod ubi;
+mod ubifs;

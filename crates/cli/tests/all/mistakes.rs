@@ -13,7 +13,7 @@ const CASES: [(&str, i32, &str); 46] = [
     ("pack", 2, "squashfs"),
     ("pack root -o out", 2, "the format comes first: flashwright pack squashfs root … -o FILE"),
     ("pack -o out squashfs root", 2, "the format comes first"),
-    ("pack jffs3 root -o out", 2, "formats: squashfs, jffs2, cpio"),
+    ("pack jffs3 root -o out", 2, "formats: squashfs, jffs2, ubifs, cpio"),
     ("pack squashfs", 2, "for example: flashwright pack squashfs rootfs/ -o root.squashfs"),
     ("pack squashfs -o out", 2, "<SOURCE>..."),
     ("pack squashfs root", 2, "no output: -o FILE is missing"),

@@ -50,7 +50,7 @@ use std::sync::Arc;
 
 use flashwright_tree::{ReadAt, Tree};
 
-pub use check::{Finding, Report, Severity};
+pub use check::Report;
 pub use error::{ErrorClass, Place, ReadError};
 pub use info::Info;
 pub use limits::Limits;

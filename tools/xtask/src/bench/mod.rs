@@ -3,6 +3,7 @@
 //! ```text
 //! squashfs   flashwright pack squashfs against mksquashfs               time, CPU, memory, size
 //! jffs2      flashwright pack jffs2 against mkfs.jffs2 and sumtool      likewise
+//! ubifs      flashwright pack ubifs against mkfs.ubifs                   likewise
 //! memory     flashwright pack on 20 GB                                  peak memory
 //! ubi        flashwright pack ubi against ubinize                        time, CPU, memory
 //! ```
@@ -19,6 +20,7 @@ mod root;
 mod squashfs;
 mod table;
 mod ubi;
+mod ubifs;
 
 use std::path::PathBuf;
 
@@ -40,6 +42,8 @@ enum Bench {
     Squashfs(squashfs::Options),
     /// Time, CPU, memory and size against mkfs.jffs2 and sumtool
     Jffs2(jffs2::Options),
+    /// Time, CPU, memory and size against mkfs.ubifs, compressor by compressor
+    Ubifs(ubifs::Options),
     /// Peak memory for a large tree of data that no compressor makes smaller
     Memory(memory::Options),
     /// Time, CPU and memory against ubinize, on volumes of 512 MB
@@ -51,6 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.bench {
         Bench::Squashfs(options) => squashfs::run(options),
         Bench::Jffs2(options) => jffs2::run(options),
+        Bench::Ubifs(options) => ubifs::run(options),
         Bench::Memory(options) => memory::run(options),
         Bench::Ubi(options) => ubi::run(options),
     }

@@ -10,7 +10,7 @@ use flashwright_manifest::Output;
 use flashwright_ubi::{self as ubi, Content, Options, Summary, Volume, WriteError, ini};
 
 use super::flashable::Pair;
-use crate::args::{PackUbi, RunFlags, Size, UbiFlags, Wrong};
+use crate::args::{FLASH_KEYS, PackUbi, RunFlags, Size, UbiFlags, Wrong};
 use crate::command::build::print_json;
 use crate::console::Console;
 use crate::exit::Exit;
@@ -115,7 +115,7 @@ pub(crate) fn plans(
 pub(crate) fn needed(outputs: &[&Output]) -> Result<Vec<String>, Failure> {
     let mut names = Vec::new();
     for output in outputs {
-        let flags: UbiFlags = output.settings()?;
+        let flags: UbiFlags = output.settings_on_flash(&FLASH_KEYS)?;
         names.extend(flags.volume.into_iter().filter_map(|keys| keys.output));
     }
     Ok(names)
@@ -123,7 +123,7 @@ pub(crate) fn needed(outputs: &[&Output]) -> Result<Vec<String>, Failure> {
 
 fn plan(output: &Output, all: &[Output], base: &Path, path: &Path) -> Result<UbiPlan, Failure> {
     let wrong = |wrong: Wrong| Failure::from(output.error(wrong.key, wrong.message, wrong.help));
-    let flags: UbiFlags = output.settings()?;
+    let flags: UbiFlags = output.settings_on_flash(&FLASH_KEYS)?;
     let mut volumes = Vec::new();
     for keys in &flags.volume {
         let source = match (&keys.image, &keys.output) {

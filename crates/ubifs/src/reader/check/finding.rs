@@ -1,59 +1,16 @@
-//! What a check finds, and the list of it.
+//! What a check finds, with its place in the volume, until it joins the report.
 
 use std::fmt;
 
-use flashwright_tree::display_path;
+use flashwright_tree::{Finding as Shared, Findings, NextStep, Severity};
 
 use crate::reader::{Place, ReadError};
 
-/// Findings that are kept; more are only counted.
-const MAX_FINDINGS: usize = 1000;
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Linux works with it or repairs it at the next mount: what a cut of power leaves, wasted space, wrong statistics.
-    Warning,
-    /// Linux refuses the image or a file, or shows something that was not meant.
-    Error,
-}
-
-/// One thing that is wrong with an image.
-///
-/// Shown as one line: `/bin/sh: inode 70 at LEB 12:0x1f00: link count: expected 2, found 1`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// Path in the image, no leading `/`, where one is concerned. Of a path beyond 4096 bytes the last part.
-    pub path: Option<Vec<u8>>,
-    /// Inode number, where one is concerned.
-    pub inode: Option<u32>,
-    /// Where in the volume.
-    pub place: Option<Place>,
-    /// What was looked at.
-    pub what: String,
-    /// What it should be.
-    pub expected: String,
-    /// What it is.
-    pub found: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(path) = &self.path {
-            write!(f, "{}: ", display_path(path))?;
-        }
-        match (self.inode, self.place) {
-            (Some(inode), Some(place)) => write!(f, "inode {inode} at {place}: ")?,
-            (Some(inode), None) => write!(f, "inode {inode}: ")?,
-            (None, Some(place)) => write!(f, "{place}: ")?,
-            (None, None) => {}
-        }
-        let Finding { what, expected, found, .. } = self;
-        write!(f, "{what}: expected {expected}, found {found}")
-    }
+/// One thing that is wrong with an image. Its place goes into [`Shared::what`], as LEB and byte.
+#[derive(Debug, Clone)]
+pub(super) struct Finding {
+    shared: Shared,
+    place: Option<Place>,
 }
 
 impl Finding {
@@ -62,15 +19,7 @@ impl Finding {
         expected: impl fmt::Display,
         found: impl fmt::Display,
     ) -> Self {
-        Finding {
-            severity: Severity::Error,
-            path: None,
-            inode: None,
-            place: None,
-            what: what.into(),
-            expected: expected.to_string(),
-            found: found.to_string(),
-        }
+        Finding { shared: Shared::error(what, expected, found), place: None }
     }
 
     pub(super) fn warning(
@@ -78,7 +27,7 @@ impl Finding {
         expected: impl fmt::Display,
         found: impl fmt::Display,
     ) -> Self {
-        Finding { severity: Severity::Warning, ..Self::error(what, expected, found) }
+        Finding { shared: Shared::warning(what, expected, found), place: None }
     }
 
     pub(super) fn at(mut self, place: Place) -> Self {
@@ -87,28 +36,48 @@ impl Finding {
     }
 
     pub(super) fn in_inode(mut self, number: u32) -> Self {
-        self.inode.get_or_insert(number);
+        self.shared = self.shared.in_inode(number);
         self
     }
 
     pub(super) fn named(mut self, path: Option<Vec<u8>>) -> Self {
-        self.path = self.path.or(path);
+        self.shared.path = self.shared.path.or(path);
         self
     }
 
     pub(super) fn severe(mut self, severity: Severity) -> Self {
-        self.severity = severity;
+        self.shared.severity = severity;
         self
+    }
+
+    /// In the words of all file systems.
+    fn shared(self, leb_size: u32) -> Shared {
+        let mut shared = self.shared;
+        if let Some(place) = self.place {
+            let start = u64::from(place.lnum).saturating_mul(leb_size.into());
+            shared = shared.at(start.saturating_add(place.offs.into()));
+            shared.what = format!("{place}: {}", shared.what);
+        }
+        shared
     }
 }
 
 impl From<&ReadError> for Finding {
     fn from(error: &ReadError) -> Self {
         let (what, expected, found) = error.parts();
-        let mut finding = Finding::error(what, expected, found);
-        finding.place = error.place();
-        finding.inode = error.inode();
-        finding
+        let mut shared = Shared::error(what, expected, found).damage();
+        shared.inode = error.inode();
+        Finding { shared, place: error.place() }
+    }
+}
+
+impl From<&ReadError> for Shared {
+    /// Without its offset from the start of the image, for which the size of a LEB must be known.
+    fn from(error: &ReadError) -> Self {
+        let mut shared = Finding::from(error).shared(0);
+        shared.offset = None;
+        shared.next_step = NextStep::CopyAgain;
+        shared
     }
 }
 
@@ -116,10 +85,10 @@ impl From<&ReadError> for Finding {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Report {
-    /// The first 1000 findings, in the order they were met. None: the image is sound.
-    pub findings: Vec<Finding>,
-    /// Findings beyond those.
-    pub more: u64,
+    /// What is wrong. Nothing: the image is sound.
+    pub findings: Findings,
+    /// Bytes of a LEB.
+    leb_size: u32,
     /// Inodes of the tree, those of xattrs included.
     pub inodes: u64,
     /// Names.
@@ -136,21 +105,21 @@ impl Report {
     /// True without any finding.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_clean()
     }
 
     /// True when nothing worse than a warning was found.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.more == 0 && self.findings.iter().all(|finding| finding.severity == Severity::Warning)
+        self.findings.is_usable()
+    }
+
+    pub(super) fn new(leb_size: u32) -> Self {
+        Report { leb_size, ..Report::default() }
     }
 
     pub(super) fn add(&mut self, finding: Finding) {
-        if self.findings.len() < MAX_FINDINGS {
-            self.findings.push(finding);
-        } else {
-            self.more = self.more.saturating_add(1);
-        }
+        self.findings.add(finding.shared(self.leb_size));
     }
 
     /// Notes an error that is in the image; returns one that is not (I/O, memory).

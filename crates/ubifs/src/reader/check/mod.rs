@@ -10,7 +10,9 @@ mod space;
 use super::index::Index;
 use super::limits::Budget;
 use super::{Image, ReadError, journal};
-pub use finding::{Finding, Report, Severity};
+use finding::Finding;
+pub use finding::Report;
+use flashwright_tree::Severity;
 
 impl Image {
     /// Checks the whole image: every node that the index knows, every block of data, which are all unpacked, the
@@ -20,7 +22,7 @@ impl Image {
     /// [`ErrorClass::Io`](super::ErrorClass::Io) and [`ErrorClass::Limit`](super::ErrorClass::Limit). What is wrong with the
     /// image itself is in the report.
     pub fn check(&self) -> Result<Report, ReadError> {
-        let mut report = Report::default();
+        let mut report = Report::new(self.input.leb_size);
         let mut budget = self.limits.budget(self.input.len());
         for doubt in &self.master.doubts {
             report.add(Finding::from(doubt).severe(Severity::Warning));

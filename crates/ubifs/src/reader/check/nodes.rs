@@ -63,7 +63,7 @@ impl Image {
         nodes.inodes()?;
         nodes.data()?;
         // Directories that name each other and nothing else, and trees that are no trees.
-        let before = report.findings.len();
+        let before = report.findings.list.len();
         let loaded =
             tree::load(&self.facts, index, &self.input, &journal.sizes, self.limits.budget(self.input.len()));
         match loaded {
