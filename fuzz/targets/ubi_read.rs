@@ -12,9 +12,9 @@ use libfuzzer_sys::fuzz_target;
 /// Bytes of a volume that are read: a volume may claim to be larger than any flash.
 const MOST: usize = 1 << 20;
 
-struct Some(usize);
+struct Limited(usize);
 
-impl Write for Some {
+impl Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len();
         if self.0 > MOST { Err(io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     let clean = image.check().is_ok_and(|report| report.is_clean());
     let _ = (image.fastmap(), image.erase_counts(), image.image_seqs());
     for volume in image.volumes() {
-        let read = image.extract(volume, &mut Some(0), &mut |_| ());
+        let read = image.extract(volume, &mut Limited(0), &mut |_| ());
         if clean && volume.volume_type == VolumeType::Static && volume.len < MOST as u64 {
             read.expect("the check is clean");
         }

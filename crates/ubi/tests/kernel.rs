@@ -15,7 +15,7 @@ use flashwright_ubi::format::VolumeType::{self, Dynamic, Static};
 use flashwright_ubi::reader::Image;
 use flashwright_ubi::{Device, Options, Summary, Volume};
 use sha2::{Digest, Sha256};
-use vmtest::protocol::Step;
+use vmtest::protocol::{Bytes, Step};
 use vmtest::{Report, Rules, StepId, Visit, Vm};
 
 const NEW: usize = 70_001;
@@ -179,7 +179,9 @@ fn ubiformat(vm: &mut Vm, flash: &Flash, number: u32, image: &[u8]) {
 fn assert_trial(report: &Report, trial: &Trial) {
     let name = &trial.name;
     let _ = report.outcome(trial.attach);
-    let complaints = report.complaints(trial.attach, trial.again, &["error"]);
+    let mut complaints = report.complaints(trial.attach, trial.again, &["error"]);
+    // A driver that shows volumes as MTDs hears of a volume that grows before it hears of the device.
+    complaints.retain(|message| !message.text.starts_with("gluebi "));
     assert!(complaints.is_empty(), "{name}: {complaints:#?}");
     let ubi = report.outcome(trial.facts).ubi.clone().unwrap();
     assert_eq!(ubi.number("avail_eraseblocks"), Some(0), "{name}: one volume has grown to all that was free");
@@ -233,9 +235,10 @@ fn nand(mtd: &'static str, sub_page: Option<u32>) -> Flash {
     Flash { mtd, geometry, vid_hdr_offset: sub_page.is_none().then_some(2048), pebs: 100 }
 }
 
-fn small() -> Flash {
-    let geometry = UbiGeometry::new(16 << 10, 1, None, None).unwrap();
-    Flash { mtd: "mtdram test device", geometry, vid_hdr_offset: None, pebs: 256 }
+/// Flash without pages.
+fn nor(mtd: &'static str, peb_size: u32, pebs: u32) -> Flash {
+    let geometry = UbiGeometry::new(peb_size, 1, None, None).unwrap();
+    Flash { mtd, geometry, vid_hdr_offset: None, pebs }
 }
 
 const PARTS: [&str; 3] =
@@ -256,7 +259,7 @@ fn a_pc_attaches_what_we_wrote() {
         trial("sub-pages, ubiformat", &nand(PARTS[0], Some(512)), 0, Way::Ubiformat(0)),
         trial("no sub-pages, ubiformat", &nand(PARTS[1], None), 1, Way::Ubiformat(1)),
         trial("sub-pages, every byte", &nand(PARTS[2], Some(512)), 2, Way::Whole),
-        trial("nor", &small(), 3, Way::Aware),
+        trial("nor", &nor("mtdram test device", 16 << 10, 256), 3, Way::Aware),
     ];
     let report = vm.run().unwrap();
     trials.iter().for_each(|trial| assert_trial(&report, trial));
@@ -267,15 +270,38 @@ fn a_big_endian_device_attaches_what_we_wrote() {
     let Some(mut vm) = Vm::mips_be() else { return };
     let folder = tempfile::tempdir().unwrap();
     vm.kernel_arguments("nandsim.id_bytes=0x20,0xa1,0x00,0x15 nandsim.parts=100,100,100");
-    vm.kernel_arguments("mtdram.total_size=4096 mtdram.erase_size=16");
     let mut trial =
         |name: &str, flash: &Flash, ubi, way| trial(&mut vm, folder.path(), name, flash, ubi, way);
     let trials = [
         trial("sub-pages", &nand(PARTS[0], Some(512)), 0, Way::Aware),
         trial("no sub-pages", &nand(PARTS[1], None), 1, Way::Aware),
-        trial("nor", &small(), 2, Way::Aware),
     ];
     let report = vm.run().unwrap();
+    trials.iter().for_each(|trial| assert_trial(&report, trial));
+}
+
+#[test]
+fn a_big_endian_device_attaches_what_we_wrote_to_nor() {
+    let Some(mut vm) = Vm::mips_be() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [flash, small_flash] = ["flash", "small flash"].map(|name| {
+        let path = folder.path().join(name);
+        fs::write(&path, vec![0xff; 4 << 20]).unwrap();
+        path
+    });
+    vm.nor_flash(&flash);
+    // The first disk after that of the report, as flash with eraseblocks of 16 KiB.
+    vm.writable_disk(&small_flash);
+    let path = "/sys/module/block2mtd/parameters/block2mtd".into();
+    let made = vm.step(Step::Write { path, offset: None, data: Bytes(b"/dev/vdb,16384".into()) });
+    let mut trial =
+        |name: &str, flash: &Flash, ubi, way| trial(&mut vm, folder.path(), name, flash, ubi, way);
+    let trials = [
+        trial("nor", &nor("block2mtd: /dev/vdb", 16 << 10, 256), 0, Way::Aware),
+        trial("cfi nor", &nor("User FS", 64 << 10, 46), 1, Way::Whole),
+    ];
+    let report = vm.run().unwrap();
+    let _ = report.outcome(made);
     trials.iter().for_each(|trial| assert_trial(&report, trial));
 }
 
