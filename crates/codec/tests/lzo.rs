@@ -206,6 +206,17 @@ proptest! {
     }
 
     #[test]
+    fn a_tight_limit_changes_nothing(unit in unit(), below in 1usize..40) {
+        let packed = pack(&unit);
+        let mut output = Vec::new();
+        prop_assert!(lzo::compressor().compress(&unit, packed.len(), &mut output).unwrap());
+        prop_assert_eq!(&output, &packed);
+        let below = packed.len().saturating_sub(below);
+        prop_assert!(!lzo::compressor().compress(&unit, below, &mut output).unwrap());
+        prop_assert_eq!(&output, &packed);
+    }
+
+    #[test]
     fn few_symbols_unpack(unit in vec(0u8..3, 0..3000)) {
         round_trip(&unit);
     }

@@ -48,13 +48,11 @@ impl Compressor for Lzo {
                 format!("a unit of {} bytes, at most {MAX_UNIT}", input.len()),
             ));
         }
-        let len = self.parser.parse(input, &mut self.finder);
-        if len <= limit {
-            let start = output.len();
-            encode::write(input, self.parser.steps(), output);
-            debug_assert_eq!(output.len() - start, len);
-        }
-        Ok(len <= limit)
+        let Some(len) = self.parser.parse(input, limit, &mut self.finder) else { return Ok(false) };
+        let start = output.len();
+        encode::write(input, self.parser.steps(), output);
+        debug_assert_eq!(output.len() - start, len);
+        Ok(true)
     }
 }
 

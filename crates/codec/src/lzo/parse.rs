@@ -61,6 +61,10 @@ impl Arrival {
     }
 }
 
+/// Bytes by which the cheapest way to be at a position may cost more than one that passes over it: two literals where a
+/// copy of at least three bytes begins, and what says how many they are.
+const DETOUR: usize = 4;
+
 /// A way to be at a position.
 #[derive(Debug, Clone, Copy)]
 struct Way {
@@ -108,15 +112,16 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    /// Chooses the steps for `input` and returns the length of their stream in bytes.
-    pub(super) fn parse(&mut self, input: &[u8], finder: &mut Finder) -> usize {
+    /// Chooses the steps for `input` and returns the length of their stream in bytes; `None` when that is above `limit`.
+    pub(super) fn parse(&mut self, input: &[u8], limit: usize, finder: &mut Finder) -> Option<usize> {
         self.arrivals.clear();
         self.arrivals.resize(input.len() + 1, Arrival::NONE);
         self.arrivals[0] = Arrival::START;
         self.runs.resize(input.len(), 0);
-        let end = self.relax_all(input, finder);
+        let limit = limit.checked_sub(END_LEN)?;
+        let end = self.relax_all(input, limit, finder).filter(|end| end.cost as usize <= limit)?;
         self.trace(end);
-        end.cost as usize + END_LEN
+        Some(end.cost as usize + END_LEN)
     }
 
     /// The steps chosen, first first.
@@ -124,15 +129,19 @@ impl Parser {
         self.steps.iter().rev().copied()
     }
 
-    /// Goes through all positions in order; returns the cheapest way to be at the end.
-    fn relax_all(&mut self, input: &[u8], finder: &mut Finder) -> Way {
+    /// Goes through all positions in order; returns the cheapest way to be at the end. `None` as soon as that must cost
+    /// more than `limit`: a copy over a position can end there instead, for less, or begin there after literals.
+    fn relax_all(&mut self, input: &[u8], limit: usize, finder: &mut Finder) -> Option<Way> {
         finder.start(input.len());
         let mut position = 0;
         let mut runs = Runs::default();
         loop {
             let ways = self.ways(position, &mut runs);
             if position == input.len() {
-                return ways.best;
+                return Some(ways.best);
+            }
+            if ways.best.cost as usize > limit.saturating_add(DETOUR) {
+                return None;
             }
             self.runs[position] = ways.many.literals as u32;
             let mut next = position + 1;

@@ -38,7 +38,10 @@ fn revision() -> String {
 
 /// First line that the program prints when asked for its version.
 fn version(program: &Path) -> String {
-    // mksquashfs exits with 1 after it.
-    let said = command(program).arg("-version").output().map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&said).lines().next().unwrap_or("unknown version").to_owned()
+    // mksquashfs knows the first and exits with 1 after it, mtd-utils know the second.
+    let said = ["-version", "--version"].map(|argument| {
+        let output = command(program).arg(argument).output().map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&output).lines().next().unwrap_or_default().to_owned()
+    });
+    said.into_iter().find(|line| !line.is_empty()).unwrap_or_else(|| "unknown version".into())
 }
