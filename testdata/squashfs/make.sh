@@ -3,6 +3,9 @@
 # path in MKSQUASHFS when it is not in PATH, and setfattr and python3 at hand. The images are checked in, so this
 # is needed only to change them. Each line of SHA256SUMS was made by mksquashfs 4.7.5 (Debian squashfs-tools 1:4.7.5-1).
 #
+# v3-le.sqfs and v3-be.sqfs are not made here, since no program writes version 3 any more: crates/squashfs/tests/v3 does,
+# and unsquashfs reads them in crates/squashfs/tests/foreign.rs. Of vendors' LZMA variants there is no fixture.
+#
 # The tree is repeated in crates/squashfs/tests/reader.rs: change both.
 set -eu
 mksquashfs=${MKSQUASHFS:-mksquashfs}

@@ -332,7 +332,7 @@ pub(crate) struct ExtractArgs {
 
 /// Check a whole image: every structure and every byte of data
 ///
-/// Exit code 5 and one line a finding when something is wrong.
+/// Exit code 5 and one line a finding when something is wrong. With --foreign, what cannot be checked is named.
 #[derive(Debug, Args)]
 #[command(after_long_help = after_long_help("\
 Examples:

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use flashwright_manifest::{Note, Severity};
 use flashwright_tree::Findings;
@@ -31,6 +32,14 @@ impl Console {
     pub(crate) fn say(self, line: impl Display) {
         if !self.quiet && !self.json {
             print_error(line);
+        }
+    }
+
+    /// Warns of what an image may have and nothing here reads.
+    pub(crate) fn missing(self, image: &Path, missing: &[&str]) {
+        if !missing.is_empty() {
+            let (image, missing) = (image.display(), missing.join("; "));
+            self.say(format_args!("warning: {image}: not read, since nothing here can: {missing}"));
         }
     }
 

@@ -126,7 +126,7 @@ pub(crate) struct Readable {
     /// The tree in it; file data stays in the image until it is read.
     pub(crate) read: fn(&Image, &ReadFlags) -> Result<Salvaged, Failure>,
     /// Everything that is wrong with it.
-    pub(crate) check: fn(&Image) -> Result<Findings, Failure>,
+    pub(crate) check: fn(&Image) -> Result<Checked, Failure>,
     /// What it is.
     pub(crate) info: fn(&Image) -> Result<Facts, Failure>,
 }
@@ -136,11 +136,27 @@ pub(crate) struct Readable {
 pub(crate) struct Salvaged {
     pub(crate) tree: Tree,
     pub(crate) findings: Findings,
+    /// What the image may have and the tree has not, since nothing here reads it.
+    pub(crate) missing: Vec<&'static str>,
 }
 
 impl From<Tree> for Salvaged {
     fn from(tree: Tree) -> Self {
-        Salvaged { tree, findings: Findings::default() }
+        Salvaged { tree, findings: Findings::default(), missing: Vec::new() }
+    }
+}
+
+/// What a check came to.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) findings: Findings,
+    /// What was not looked at, since nothing here can.
+    pub(crate) unchecked: Vec<&'static str>,
+}
+
+impl From<Findings> for Checked {
+    fn from(findings: Findings) -> Self {
+        Checked { findings, unchecked: Vec::new() }
     }
 }
 

@@ -11,10 +11,6 @@ const KNOWN: &str = "Known about the image";
 /// How images are read whose tree is wanted.
 #[derive(Debug, Args)]
 pub(crate) struct ReadFlags {
-    /// Also read SquashFS images that Linux does not mount: big-endian, AVM, version 3, vendors' magic. By code that
-    /// hostile images can upset: for sources you trust
-    #[arg(long)]
-    pub(crate) foreign: bool,
     /// Take what is left in a damaged JFFS2 image: damaged nodes are left out, and files without a name go to lost+found
     #[arg(long, conflicts_with = "foreign")]
     pub(crate) salvage: bool,
@@ -23,6 +19,10 @@ pub(crate) struct ReadFlags {
 /// What is known about an image that does not tell it.
 #[derive(Debug, Args)]
 pub(crate) struct KnownFlags {
+    /// Also read SquashFS images that Linux does not mount: big-endian, AVM, version 3, vendors' magic. By code that
+    /// hostile images can upset: for sources you trust
+    #[arg(long, help_heading = KNOWN)]
+    pub(crate) foreign: bool,
     /// JFFS2: byte order; default: that of the first node
     #[arg(long, help_heading = KNOWN)]
     endian: Option<EndianChoice>,

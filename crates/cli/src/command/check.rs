@@ -10,7 +10,7 @@ use crate::command::build::print_json;
 use crate::command::ubi;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::formats::Image;
+use crate::formats::{Checked, Image};
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     if let Some(volumes) = ubi::open(&args.image)? {
@@ -18,22 +18,33 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     let path = &args.image.image;
     let image = Image::open(path, &args.known)?;
-    let findings = (image.format.check)(&image)?;
+    let Checked { findings, unchecked } = (image.format.check)(&image)?;
     let count = findings.more.saturating_add(findings.list.len() as u64);
     if args.image.json {
         let list: Vec<Value> = findings.list.iter().map(object).collect();
         let format = image.format.name;
-        print_json(&json!({ "format": format, "sound": count == 0, "count": count, "findings": list }))?;
+        print_json(
+            &json!({ "format": format, "sound": count == 0, "count": count, "findings": list, "unchecked": unchecked }),
+        )?;
     } else if count > 0 {
         print(&findings)?;
     } else if !args.quiet {
-        print_line(&format!("{}: {}: sound", path.display(), image.format.name))?;
+        print_line(&verdict(&image, &unchecked))?;
     }
     match count {
         0 => Ok(()),
         1 => Err(failed(format!("{}: 1 finding", path.display()))),
         count => Err(failed(format!("{}: {count} findings", path.display()))),
     }
+}
+
+/// That nothing is wrong, and with what.
+fn verdict(image: &Image<'_>, unchecked: &[&str]) -> String {
+    let (path, format) = (image.path.display(), image.format.name);
+    if unchecked.is_empty() {
+        return format!("{path}: {format}: sound");
+    }
+    format!("{path}: {format}: nothing wrong found, but not checked: {}", unchecked.join("; "))
 }
 
 fn failed(message: String) -> Failure {

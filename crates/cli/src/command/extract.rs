@@ -22,9 +22,10 @@ pub(crate) fn run(args: &ExtractArgs) -> Result<(), Failure> {
     }
     let start = Instant::now();
     let image = Image::open(&args.image.image, &args.known)?;
-    let Salvaged { tree, findings } = (image.format.read)(&image, &args.read)?;
+    let Salvaged { tree, findings, missing } = (image.format.read)(&image, &args.read)?;
     let console = Console::plain(args.quiet, args.image.json);
     console.findings(&findings);
+    console.missing(&args.image.image, &missing);
     let mut options = Options::default();
     options.privileged = rustix::process::geteuid().is_root() && !args.unprivileged;
     options.into_existing = args.into_existing;
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &ExtractArgs) -> Result<(), Failure> {
             "bytes": summary.bytes,
             "deferred": summary.deferred,
             "manifest": summary.manifest,
+            "missing": missing,
             "findings": findings.list.len() as u64 + findings.more,
             "seconds": seconds,
         }));

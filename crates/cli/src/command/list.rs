@@ -22,14 +22,15 @@ pub(crate) fn run(args: &ListArgs) -> Result<(), Failure> {
         return ubi::list(args, &volumes);
     }
     let image = Image::open(&args.image.image, &args.known)?;
-    let Salvaged { tree, findings } = (image.format.read)(&image, &args.read)?;
+    let Salvaged { tree, findings, missing } = (image.format.read)(&image, &args.read)?;
+    Console::plain(false, args.image.json).missing(&args.image.image, &missing);
     Console::plain(false, args.image.json).findings(&findings);
     let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let names = tree.name_counts();
     let mut lines = tree.walk();
     let result = if args.image.json {
         let nodes: Vec<Value> = lines.map(|entry| object(&entry, names[entry.id.index()])).collect();
-        let list = json!({ "format": image.format.name, "nodes": nodes });
+        let list = json!({ "format": image.format.name, "nodes": nodes, "missing": missing });
         writeln!(stdout, "{list:#}")
     } else {
         lines.try_for_each(|entry| {

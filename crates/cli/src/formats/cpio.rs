@@ -7,7 +7,7 @@ use std::path::Path;
 use flashwright_cpio::{self as cpio, Error, Options};
 use flashwright_tree::{Finding, Findings, Tree, display_path};
 
-use super::{Facts, Image, Progress, Readable, Salvaged, content_failure};
+use super::{Checked, Facts, Image, Progress, Readable, Salvaged, content_failure};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report::{Detail, Written};
@@ -65,7 +65,7 @@ pub(super) const READABLE: Readable = Readable {
     read: |image, flags| {
         if flags.salvage { Err(image.no_salvage()) } else { read(image).map(Salvaged::from) }
     },
-    check,
+    check: |image| check(image).map(Checked::from),
     info,
 };
 

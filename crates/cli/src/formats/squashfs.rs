@@ -4,21 +4,24 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 
 use flashwright_squashfs::format::{SuperBlock, flags};
-use flashwright_squashfs::reader::{self, CompressorOptions, ErrorClass, Identity, ReadError};
+use flashwright_squashfs::reader::foreign::{self, ForeignImage};
+use flashwright_squashfs::reader::{self, CompressorOptions, ErrorClass, Foreign, Identity, ReadError};
 use flashwright_squashfs::{self as squashfs, Options, Summary, WriteError};
-use flashwright_tree::{Finding, Findings, Timestamp, Tree, display_path};
+use flashwright_tree::{Content, ContentError, Finding, Findings, Timestamp, Tree, display_path};
 use serde_json::{Value, json};
 
-use super::{Facts, Image, Progress, Readable, Salvaged, content_failure};
+use super::{Checked, Facts, Image, Progress, Readable, Salvaged, content_failure};
 use crate::args::ReadFlags;
 use crate::command::show_time;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report::{Detail, Written};
 use crate::size;
+
+/// Bytes of file data that are read at a time where all of it is.
+const READ_AT_ONCE: usize = 1 << 20;
 
 /// An image, and what comes after it.
 #[derive(Debug)]
@@ -104,15 +107,22 @@ pub(super) const READABLE: Readable = Readable {
 };
 
 fn open(image: &Image<'_>) -> Result<Result<reader::Image, ReadError>, Failure> {
-    let file = image.file.try_clone().map_err(|error| Failure::io("read", image.path, &error))?;
-    Ok(reader::Image::open(Arc::new(file), image.len))
+    Ok(reader::Image::open(image.source()?, image.len))
+}
+
+/// The image by less careful code, when that is wanted and the image is of another kind.
+fn open_foreign(image: &Image<'_>) -> Result<Option<ForeignImage>, Failure> {
+    if !image.known.foreign {
+        return Ok(None);
+    }
+    foreign::open(image.source()?, image.len).map_err(|error| unreadable(image, &error))
 }
 
 fn unreadable(image: &Image<'_>, error: &ReadError) -> Failure {
     let exit = if error.class() == ErrorClass::Io { Exit::Io } else { Exit::Invalid };
     let failure = Failure::new(exit, format!("{}: {error}", image.path.display()));
     match error.class() {
-        ErrorClass::Unsupported => failure.help("list and extract with --foreign read some of these"),
+        ErrorClass::Unsupported if !image.known.foreign => failure.help("--foreign reads some of these"),
         _ => failure,
     }
 }
@@ -121,26 +131,78 @@ fn read(image: &Image<'_>, flags: &ReadFlags) -> Result<Salvaged, Failure> {
     if flags.salvage {
         return Err(image.no_salvage());
     }
-    if flags.foreign {
-        return reader::foreign::read(image.source()?, image.len).map(Salvaged::from).map_err(|error| {
-            let exit = if error.class() == ErrorClass::Io { Exit::Io } else { Exit::Invalid };
-            Failure::new(exit, format!("{}: {error}", image.path.display()))
-        });
+    if let Some(ForeignImage { tree, missing, .. }) = open_foreign(image)? {
+        return Ok(Salvaged { missing, ..Salvaged::from(tree) });
     }
     let tree = open(image)?.and_then(|squashfs| squashfs.tree());
     tree.map(Salvaged::from).map_err(|error| unreadable(image, &error))
 }
 
-fn check(image: &Image<'_>) -> Result<Findings, Failure> {
+fn check(image: &Image<'_>) -> Result<Checked, Failure> {
+    if let Some(foreign) = open_foreign(image)? {
+        return Ok(check_foreign(&foreign));
+    }
     match open(image)?.and_then(|squashfs| squashfs.check()) {
-        Ok(report) => Ok(report.findings),
+        Ok(report) => Ok(report.findings.into()),
         // A superblock that is wrong is a finding as any other.
-        Err(error) if error.class() == ErrorClass::Corrupt => Ok(Findings::from(Finding::from(&error))),
+        Err(error) if error.class() == ErrorClass::Corrupt => {
+            Ok(Findings::from(Finding::from(&error)).into())
+        }
         Err(error) => Err(unreadable(image, &error)),
     }
 }
 
+/// What no tree shows, besides what is missing in it: so nothing is known about these.
+const UNCHECKED: [&str; 3] = ["counts and flags of the superblock", "the export table", "padding"];
+
+/// Reads all data: names and inodes were read with the tree.
+fn check_foreign(image: &ForeignImage) -> Checked {
+    let unchecked = image.missing.iter().copied().chain(UNCHECKED).collect();
+    let mut findings = Findings::default();
+    for entry in image.tree.walk() {
+        if let Some(Err(error)) = entry.node.content().map(read_through) {
+            findings.add(Finding::error("data", "all of it to be read", error).named(entry.path).damage());
+        }
+    }
+    Checked { findings, unchecked }
+}
+
+fn read_through(content: &Content) -> Result<(), ContentError> {
+    let mut reader = content.reader();
+    let mut buffer = vec![0; READ_AT_ONCE];
+    let mut offset = 0;
+    while offset < content.len() {
+        let len = usize::try_from(content.len() - offset).unwrap_or(READ_AT_ONCE).min(READ_AT_ONCE);
+        reader.read_exact_at(offset, &mut buffer[..len])?;
+        offset += len as u64;
+    }
+    reader.finish()
+}
+
+/// What is known of an image of another kind.
+fn foreign_info(image: &Image<'_>, read: &ForeignImage) -> Facts {
+    let Foreign { magic, big_endian, version: (major, minor), description, .. } = &read.foreign;
+    let entries = read.tree.walk().count();
+    let files: Vec<u64> =
+        read.tree.walk().filter_map(|entry| entry.node.content().map(Content::len)).collect();
+    vec![
+        ("kind", (*description).into()),
+        ("read_as", read.read_as.into()),
+        ("magic", magic.escape_ascii().to_string().into()),
+        ("byte_order", if *big_endian { "big" } else { "little" }.into()),
+        ("version", format!("{major}.{minor}").into()),
+        ("entries", entries.into()),
+        ("files", files.len().into()),
+        ("file_bytes", files.iter().sum::<u64>().into()),
+        ("image_bytes", image.len.into()),
+        ("missing", read.missing.clone().into()),
+    ]
+}
+
 fn info(image: &Image<'_>) -> Result<Facts, Failure> {
+    if let Some(foreign) = open_foreign(image)? {
+        return Ok(foreign_info(image, &foreign));
+    }
     let info =
         open(image)?.and_then(|squashfs| squashfs.info()).map_err(|error| unreadable(image, &error))?;
     let superblock = &info.superblock;

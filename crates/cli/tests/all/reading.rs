@@ -18,7 +18,7 @@ fn sandbox() -> Sandbox {
 #[test]
 fn a_list_as_json() {
     let sandbox = sandbox();
-    let expected = serde_json::json!({ "format": "squashfs", "nodes": [
+    let expected = serde_json::json!({ "format": "squashfs", "missing": [], "nodes": [
         { "path": "/", "type": "directory", "mode": "0755", "uid": 0, "gid": 0, "mtime": 0 },
         { "path": "/a", "type": "file", "mode": "0644", "uid": 0, "gid": 0, "mtime": 0, "size": 200_000, "names": 1, "inode": 1 },
         { "path": "/b", "type": "file", "mode": "0644", "uid": 0, "gid": 0, "mtime": 0, "size": 1, "names": 2, "inode": 2 },
@@ -31,7 +31,8 @@ fn a_list_as_json() {
 fn damage_is_found_with_exit_code_5() {
     let sandbox = sandbox();
     let sound = sandbox.line("check --json out").json();
-    assert_eq!(sound, serde_json::json!({ "format": "squashfs", "sound": true, "count": 0, "findings": [] }));
+    let expected = serde_json::json!({ "format": "squashfs", "sound": true, "count": 0, "findings": [], "unchecked": [] });
+    assert_eq!(sound, expected);
     assert_eq!(sandbox.line("check -q out").stdout, "");
 
     let mut bytes = fs::read(sandbox.path("out")).unwrap();
@@ -158,8 +159,77 @@ fn images_of_other_kinds_are_named_and_read_when_asked() {
         assert_eq!(run.code, 4, "{command}: {}", run.stderr);
         assert!(run.stderr.contains("--foreign"), "{command}: {}", run.stderr);
     }
-    let run = sandbox.line("list old --foreign");
-    assert_eq!(run.code, 4);
-    assert!(run.stderr.contains("nothing here reads this"), "{}", run.stderr);
-    assert_eq!(sandbox.line("list out --foreign").stdout, sandbox.line("list out").stdout);
+    for command in ["list old", "extract old -o dir", "check old", "info old"] {
+        let run = sandbox.line(&format!("{command} --foreign"));
+        assert_eq!(run.code, 4, "{command}: {}", run.stderr);
+        assert!(run.stderr.contains("nothing here reads this"), "{command}: {}", run.stderr);
+    }
+    for command in ["list out", "check out", "info out"] {
+        let (plain, foreign) = (sandbox.line(command), sandbox.line(&format!("{command} --foreign")));
+        assert_eq!((plain.stdout, plain.stderr), (foreign.stdout, foreign.stderr), "{command}");
+    }
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/squashfs");
+    fs::read(folder.join(name)).unwrap()
+}
+
+#[test]
+fn version_3_is_read_by_every_command_and_says_what_it_cannot() {
+    let sandbox = Sandbox::new();
+    for (name, kind, order) in
+        [("v3-le.sqfs", "SquashFS 3", "little"), ("v3-be.sqfs", "big-endian SquashFS 3", "big")]
+    {
+        sandbox.write("old", fixture(name));
+        let list = sandbox.line("list -l old --foreign");
+        list.assert_ok();
+        assert!(list.stdout.contains("/etc/link -> small\n"), "{}", list.stdout);
+        let warning = "warning: old: not read, since nothing here can: extended attributes; hard links";
+        assert!(list.stderr.starts_with(warning) && list.stderr.contains("owners"), "{}", list.stderr);
+        let json = sandbox.line("list old --foreign --json").json();
+        assert_eq!(
+            (json["nodes"].as_array().unwrap().len(), json["missing"].as_array().unwrap().len()),
+            (12, 4)
+        );
+
+        let out = format!("out-{order}");
+        let run = sandbox.line(&format!("extract old -o {out} --foreign --unprivileged"));
+        run.assert_ok();
+        assert!(run.stderr.starts_with(warning), "{}", run.stderr);
+        assert_eq!(fs::read(sandbox.path(format!("{out}/etc/small"))).unwrap(), b"tail");
+        let large = fs::read(sandbox.path(format!("{out}/etc/large"))).unwrap();
+        assert!(large == b"big end first ".repeat(40_000));
+        let quiet = sandbox.line(&format!("extract old -o quiet-{order} --foreign --unprivileged -q"));
+        assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""));
+
+        let info = sandbox.line("info old --foreign --json").json();
+        let facts = [&info["read_as"], &info["byte_order"], &info["version"], &info["format"]];
+        assert_eq!(facts, [kind, order, "3.0", "squashfs"]);
+
+        let check = sandbox.line("check old --foreign");
+        check.assert_ok();
+        let verdict = "old: squashfs: nothing wrong found, but not checked: extended attributes; ";
+        assert!(check.stdout.starts_with(verdict) && check.stdout.contains("padding"), "{}", check.stdout);
+        let json = sandbox.line("check old --foreign --json").json();
+        assert_eq!(json["sound"], true);
+        assert_eq!(json["unchecked"].as_array().unwrap().len(), 7);
+    }
+}
+
+#[test]
+fn damage_in_the_data_of_version_3_is_found() {
+    let sandbox = Sandbox::new();
+    let mut bytes = fixture("v3-le.sqfs");
+    // The second block of /etc/noise.
+    bytes[10_620..10_640].fill(0xff);
+    sandbox.write("old", bytes);
+    let check = sandbox.line("check old --foreign");
+    assert_eq!((check.code, check.stdout.lines().count()), (5, 1), "{check:?}");
+    assert!(
+        check.stdout.starts_with("error: /etc/noise: data: expected all of it to be read, found "),
+        "{}",
+        check.stdout
+    );
+    assert_eq!(sandbox.line("extract old -o dir --foreign").code, 4);
 }

@@ -1,7 +1,8 @@
 //! Images that Linux does not mount, read by the crate backhand: big-endian SquashFS 4.0 of any compressor, that of AVM,
 //! and SquashFS 3 with gzip in both byte orders, under whatever magic vendors have given them.
 //!
-//! What backhand does not tell is not in the tree: xattrs, hard links (each name becomes a file of its own) and holes.
+//! What backhand does not tell is not in the tree: xattrs, hard links (each name becomes a file of its own) and holes; of
+//! version 3 neither the owners. [`ForeignImage::missing`] says so.
 //! SquashFS 3 with LZMA (DD-WRT and others) is not read: only GPL code reads it.
 //!
 //! backhand bounds neither memory nor depth by the image, so unlike the rest of this reader this is **for images from
@@ -44,6 +45,37 @@ use crate::format::{Compression, METADATA_SIZE};
 /// Longest file that is kept unpacked between two reads, bytes. Longer ones are unpacked again for each.
 const MAX_KEPT: u64 = 256 << 20;
 
+/// An image of another kind, read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ForeignImage {
+    /// What its first bytes say.
+    pub foreign: Foreign,
+    /// What it was read as, for people: of several kinds that look alike, the one that made sense.
+    pub read_as: &'static str,
+    /// The tree, as far as backhand tells it.
+    pub tree: Tree,
+    /// What the image may have, and the tree has not, for people.
+    pub missing: Vec<&'static str>,
+}
+
+impl ForeignImage {
+    fn new(foreign: Foreign, read_as: &'static str, mut tree: Tree) -> Self {
+        let mut missing = MISSING.to_vec();
+        if foreign.version.0 < 4 {
+            missing.push(MISSING_OF_V3);
+            let root = &mut tree.node_mut(Tree::ROOT).metadata;
+            (root.uid, root.gid) = (0, 0);
+        }
+        ForeignImage { foreign, read_as, tree, missing }
+    }
+}
+
+/// What backhand tells of no image.
+const MISSING: [&str; 3] = ["extended attributes", "hard links (each name is a file of its own)", "holes"];
+/// Of version 3 backhand 0.25 takes all owners for 0, and that of the root for anything.
+const MISSING_OF_V3: &str = "owners (all shown as 0)";
+
 /// Reads the tree of an image of any kind: standard ones by [`Image`], others by backhand.
 ///
 /// # Errors
@@ -51,28 +83,45 @@ const MAX_KEPT: u64 = 256 << 20;
 /// [`ErrorClass::Unsupported`](super::ErrorClass::Unsupported) with what the image is when nothing here reads it, or
 /// what [`Image::open`] and [`Image::tree`] have.
 pub fn read(source: Arc<dyn ReadAt>, len: u64) -> Result<Tree, ReadError> {
-    let input = Input::new(Arc::clone(&source), len);
-    let head_len = usize::try_from(len).unwrap_or(HEAD_LEN).min(HEAD_LEN);
-    match identify(&input.read(0, head_len, "superblock")?) {
-        Identity::Foreign(foreign) => read_foreign(&source, len, &foreign),
-        _ => Image::open(source, len)?.tree(),
+    match open(Arc::clone(&source), len)? {
+        Some(image) => Ok(image.tree),
+        None => Image::open(source, len)?.tree(),
     }
 }
 
-fn read_foreign(source: &Arc<dyn ReadAt>, len: u64, foreign: &Foreign) -> Result<Tree, ReadError> {
+/// Reads an image of another kind by backhand; `None` when it is a standard one, or none at all.
+///
+/// # Errors
+/// [`ErrorClass::Unsupported`](super::ErrorClass::Unsupported) with what the image is when nothing here reads it,
+/// [`ErrorClass::Io`](super::ErrorClass::Io).
+pub fn open(source: Arc<dyn ReadAt>, len: u64) -> Result<Option<ForeignImage>, ReadError> {
+    let input = Input::new(Arc::clone(&source), len);
+    let head_len = usize::try_from(len).unwrap_or(HEAD_LEN).min(HEAD_LEN);
+    match identify(&input.read(0, head_len, "superblock")?) {
+        Identity::Foreign(foreign) => read_foreign(&source, len, foreign).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn read_foreign(source: &Arc<dyn ReadAt>, len: u64, foreign: Foreign) -> Result<ForeignImage, ReadError> {
     let mut reasons = Vec::new();
-    for (name, kind) in kinds(foreign) {
+    for (read_as, kind) in kinds(&foreign) {
         let image = Patched { source: Arc::clone(source), position: 0, len, magic: kind.magic() };
         let opened = guarded(|| backhand::create_squashfs_from_kind(BufReader::new(image), 0, kind));
         match opened.and_then(|filesystem| Reader::new(filesystem).tree()) {
-            Ok(tree) => return Ok(tree),
-            Err(reason) => reasons.push(format!("as {name}: {reason}")),
+            Ok(tree) => return Ok(ForeignImage::new(foreign, read_as, tree)),
+            Err(reason) => reasons.push(format!("as {read_as}: {reason}")),
         }
     }
     let Foreign { version: (major, minor), description, .. } = foreign;
     let tried = if reasons.is_empty() { "nothing here reads this".to_owned() } else { reasons.join("; ") };
     let what = format!("{description} (version {major}.{minor}): {tried}");
-    Err(ReadError::unsupported(what, "SquashFS 3 with LZMA needs the vendor's tools or sasquatch"))
+    let remedy = if major < 4 {
+        "it is damaged, or has LZMA, which needs the vendor's tools or sasquatch"
+    } else {
+        "make or copy the image again"
+    };
+    Err(ReadError::unsupported(what, remedy))
 }
 
 /// The kinds that an image may be, by byte order and version.
@@ -241,11 +290,14 @@ impl Reader {
         {
             return Ok(Arc::clone(bytes));
         }
-        let bytes: Arc<[u8]> =
-            guarded(|| self.filesystem.file_data(&data.file)).map_err(io::Error::other)?.into();
+        let bytes: Arc<[u8]> = guarded(|| self.filesystem.file_data(&data.file)).map_err(damaged)?.into();
         *last = Some((data.number, Arc::clone(&bytes)));
         Ok(bytes)
     }
+}
+
+fn damaged(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
 fn file_len(file: &BackhandSquashfsFileReader) -> u64 {
@@ -307,7 +359,7 @@ impl FileData {
             // The window ends the reading with an error once it is full.
             return Ok(());
         }
-        result.map_err(io::Error::other)?;
+        result.map_err(damaged)?;
         Err(io::ErrorKind::UnexpectedEof.into())
     }
 }

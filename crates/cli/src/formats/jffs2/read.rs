@@ -10,10 +10,15 @@ use serde_json::{Value, json};
 use crate::args::ReadFlags;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::formats::{Facts, Image, Readable, Salvaged};
+use crate::formats::{Checked, Facts, Image, Readable, Salvaged};
 
-pub(crate) const READABLE: Readable =
-    Readable { name: "jffs2", detect: |head| reader::detect(head).is_some(), read, check, info };
+pub(crate) const READABLE: Readable = Readable {
+    name: "jffs2",
+    detect: |head| reader::detect(head).is_some(),
+    read,
+    check: |image| check(image).map(Checked::from),
+    info,
+};
 
 /// Whether a JFFS2 node begins anywhere in a file of `len` bytes.
 pub(crate) fn is_within(file: &File, len: u64) -> io::Result<bool> {
@@ -41,7 +46,7 @@ fn unreadable(image: &Image<'_>, error: &ReadError) -> Failure {
 fn read(image: &Image<'_>, flags: &ReadFlags) -> Result<Salvaged, Failure> {
     let jffs2 = open(image)?;
     let result = if flags.salvage {
-        jffs2.salvage().map(|(tree, findings)| Salvaged { tree, findings })
+        jffs2.salvage().map(|(tree, findings)| Salvaged { tree, findings, missing: Vec::new() })
     } else {
         jffs2.tree().map(Salvaged::from)
     };
