@@ -10,7 +10,7 @@ use flashwright_ubifs::reader::{self, ErrorClass, ReadError};
 use flashwright_ubifs::{self as ubifs, Options, Summary, WriteError};
 use serde_json::{Value, json};
 
-use super::{Facts, Image, Progress, Readable, Salvaged, content_failure};
+use super::{Checked, Facts, Image, Progress, Readable, Salvaged, content_failure};
 use crate::args::ReadFlags;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -85,7 +85,13 @@ fn failure(error: WriteError, shown: &Path) -> Failure {
     }
 }
 
-pub(super) const READABLE: Readable = Readable { name: "ubifs", detect: reader::detect, read, check, info };
+pub(super) const READABLE: Readable = Readable {
+    name: "ubifs",
+    detect: reader::detect,
+    read,
+    check: |image| check(image).map(Checked::from),
+    info,
+};
 
 fn open(image: &Image<'_>) -> Result<Result<reader::Image, ReadError>, Failure> {
     Ok(reader::Image::open(image.source()?, image.len))
