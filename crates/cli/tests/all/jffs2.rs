@@ -353,7 +353,7 @@ fn a_file_system_within_a_dump_is_found() {
     sandbox.write("none", vec![0x17; 100_000]);
     let run = sandbox.line("list none");
     assert_eq!(run.code, 4);
-    assert!(run.stderr.contains("known formats: squashfs, cpio, jffs2"), "{}", run.stderr);
+    assert!(run.stderr.contains("known formats: squashfs, ubifs, cpio, jffs2"), "{}", run.stderr);
 }
 
 #[test]
