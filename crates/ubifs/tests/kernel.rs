@@ -293,3 +293,198 @@ fn a_pc_reads_and_writes_what_we_wrote_to_large_nor() {
     let options = options(&device, |options| options.compression = Compression::Zstd);
     run(vm, vec![("1M NOR", device, options)]);
 }
+
+const MTD: &str = "NAND simulator partition 0";
+
+/// Attaches a NAND with an empty volume "root" of `device`'s size, and turns all self-checks on.
+fn empty_volume(vm: &mut Vm, device: &Device) -> Vec<StepId> {
+    vm.module("nandsim", "id_bytes=0x20,0xa1,0x00,0x15 parts=150,150").unwrap();
+    for module in ["lzo", "deflate", "zstd", "ubi", "ubifs"] {
+        vm.module(module, "").unwrap();
+    }
+    let size = u64::from(device.volume_lebs()) * u64::from(device.geometry().leb_size);
+    let name = || "root".to_owned();
+    let mut steps = vec![
+        vm.step(Step::UbiAttach { mtd: MTD.into(), ubi: 0, vid_hdr_offset: None, max_beb_per1024: None }),
+        vm.step(Step::UbiMakeVolume {
+            ubi: 0,
+            name: name(),
+            id: None,
+            bytes: size,
+            alignment: 1,
+            is_static: false,
+        }),
+    ];
+    steps.extend(checks(vm));
+    steps
+}
+
+fn update(vm: &mut Vm, path: &Path, image: &[u8]) -> StepId {
+    fs::write(path, image).unwrap();
+    let from = vm.disk(path).device();
+    vm.step(Step::UbiUpdate { ubi: 0, name: "root".into(), from, len: image.len() as u64 })
+}
+
+fn reader_of(bytes: &[u8]) -> flashwright_ubifs::reader::Image {
+    #[derive(Debug)]
+    struct Memory(Vec<u8>);
+    impl flashwright_tree::ReadAt for Memory {
+        fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+            let start = usize::try_from(offset).unwrap();
+            buffer.copy_from_slice(&self.0[start..start + buffer.len()]);
+            Ok(())
+        }
+    }
+    let len = bytes.len() as u64;
+    flashwright_ubifs::reader::Image::open(std::sync::Arc::new(Memory(bytes.to_vec())), len).unwrap()
+}
+
+/// Offset and length of the node in the main area with the highest sequence number: what was written last.
+fn last_node(image: &[u8], main: usize) -> (usize, usize) {
+    let mut last = (0, 0, 0);
+    for at in (main..image.len() - 24).step_by(8) {
+        let magic = image[at..at + 4] == flashwright_ubifs::format::NODE_MAGIC.to_le_bytes();
+        let len = u32::from_le_bytes(image[at + 16..at + 20].try_into().unwrap()) as usize;
+        if magic && (24..5000).contains(&len) && at + len <= image.len() && image[at + 20] < 5 {
+            let sqnum = u64::from_le_bytes(image[at + 8..at + 16].try_into().unwrap());
+            last = last.max((sqnum, at, len));
+        }
+    }
+    (last.1, last.2)
+}
+
+/// The page with what was written last, as a cut of power leaves it: begun and not ended, or nothing but noise.
+fn cuts(image: &[u8], options: &Options) -> Vec<Vec<u8>> {
+    let leb = options.geometry.leb_size as usize;
+    let (at, len) = last_node(image, options.areas().unwrap().main_first as usize * leb);
+    let in_leb = (at + len - 1) % leb;
+    let page = at + len - 1 - in_leb + in_leb / 2048 * 2048;
+    let with = |from: usize, fill: &dyn Fn(usize) -> u8| {
+        let mut cut = image.to_vec();
+        (from..page + 2048).for_each(|i| cut[i] = fill(i));
+        cut
+    };
+    vec![
+        with(page + 100, &|_| 0xff),
+        with(page, &|_| 0xff),
+        with(page + 8, &|i| [0x5a, 0x17, 0x81, 0x00, 0x3c][i * i % 5]),
+    ]
+}
+
+/// A volume that was in use, dumped: in the middle of its use, after it, and after cuts of power, of which the kernel
+/// recovers; the reader sees in each what the kernel sees.
+#[test]
+fn volumes_that_were_in_use_read_right() {
+    let Some(mut vm) = Vm::amd64() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device { mtd: MTD, peb: 128 << 10, min_io: 2048, sub_page: 512, vid_offset: 512, pebs: 150 };
+    let options = options(&device, |_| ());
+    let tree = everything(true);
+    let mut setup = empty_volume(&mut vm, &device);
+    setup.push(update(&mut vm, &folder.path().join("image"), &image(&tree, &options).0));
+    let len = u64::from(device.volume_lebs()) * u64::from(options.geometry.leb_size);
+    let mut dump = |vm: &mut Vm, name: &str| {
+        let path = folder.path().join(name);
+        fs::File::create(&path).unwrap().set_len(len.next_multiple_of(512)).unwrap();
+        let to = vm.writable_disk(&path).device();
+        let from = "ubivol:0:root".to_owned();
+        setup.push(vm.step(Step::Copy { from, to, block_size: options.geometry.leb_size as usize }));
+        path
+    };
+    let mut changes = change(&mut vm, "ubi0:root");
+    let clean = dump(&mut vm, "clean");
+    // Once more, and dumped before it is unmounted.
+    let (fs, device_name) = ("ubifs".to_owned(), "ubi0:root".to_owned());
+    // What is written shall come to the journal soon; `sync` would make a commit of it.
+    for file in ["dirty_expire_centisecs", "dirty_writeback_centisecs"] {
+        let (path, data) = (format!("/proc/sys/vm/{file}"), Bytes(b"5".into()));
+        changes.push(vm.step(Step::Write { path, offset: Some(0), data }));
+    }
+    let mount =
+        Step::Mount { fs, device: device_name, at: AT.into(), options: String::new(), read_only: false };
+    changes.push(vm.step(mount));
+    for number in 0..40 {
+        let path = format!("{AT}/many/again{}", number % 17);
+        changes.push(vm.step(Step::Write { path, offset: None, data: Bytes(text(9000, number)) }));
+    }
+    changes.push(vm.step(Step::Remove { path: format!("{AT}/many/again3") }));
+    // Which takes its time.
+    vm.step(Step::Walk { at: AT.into(), hash_up_to: u64::MAX });
+    let in_use = dump(&mut vm, "in use");
+    vm.step(Step::Unmount { at: AT.into() });
+    let report = vm.run().unwrap();
+    setup.iter().chain(&changes).for_each(|&step| drop(report.outcome(step).clone()));
+
+    let read = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes.truncate(usize::try_from(len).unwrap());
+        bytes
+    };
+    let (clean, in_use) = (read(&clean), read(&in_use));
+    let image = reader_of(&clean);
+    let differences = flashwright_tree::compare(&changed(&tree), &image.tree().unwrap()).unwrap();
+    assert!(differences.is_empty(), "{differences:#?}");
+    let found = image.check().unwrap();
+    assert!(found.is_clean(), "{:#?}", found.findings);
+    let image = reader_of(&in_use);
+    let info = image.info().unwrap();
+    assert!(!info.clean && info.journal_nodes > 50, "{} nodes", info.journal_nodes);
+    let mut cuts = cuts(&in_use, &options);
+    cuts.push(in_use);
+    for (number, cut) in cuts.into_iter().enumerate() {
+        let image = reader_of(&cut);
+        let found = image.check().unwrap();
+        assert!(found.is_usable(), "cut {number}: {:#?}", found.findings);
+        let Some(mut vm) = Vm::amd64() else { return };
+        let mut steps = empty_volume(&mut vm, &device);
+        steps.push(update(&mut vm, &folder.path().join("cut"), &cut));
+        let visit = vm.visit_device("ubifs", "ubi0:root", "", false);
+        let report = vm.run().unwrap();
+        steps.iter().for_each(|&step| drop(report.outcome(step).clone()));
+        let _ = report.outcome(visit.mount);
+        report.assert_walk(visit.walk, &image.tree().unwrap(), &Rules::exact());
+    }
+}
+
+/// Numbers on flash are little-endian whatever the CPU.
+#[test]
+fn a_big_endian_device_reads_and_writes_what_we_wrote() {
+    let Some(mut vm) = Vm::mips_be() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    vm.kernel_arguments("nandsim.id_bytes=0x20,0xa1,0x00,0x15 nandsim.parts=150,150,150");
+    let compressions = [Compression::Lzo, Compression::Zlib, Compression::None];
+    let mut trials = Vec::new();
+    let mut steps = Vec::new();
+    let mtds = ["NAND simulator partition 0", "NAND simulator partition 1", "NAND simulator partition 2"];
+    for ((ubi, compression), mtd) in (0..).zip(compressions).zip(mtds) {
+        let vid_hdr_offset = (ubi == 1).then_some(2048);
+        let vid_offset = vid_hdr_offset.unwrap_or(512);
+        let device = Device { mtd, peb: 128 << 10, min_io: 2048, sub_page: 512, vid_offset, pebs: 150 };
+        let options = options(&device, |options| options.compression = compression);
+        let bytes = u64::from(device.volume_lebs()) * u64::from(device.geometry().leb_size);
+        let name = || "root".to_owned();
+        let (image, _) = image(&everything(true), &options);
+        let path = folder.path().join(mtd);
+        fs::write(&path, &image).unwrap();
+        let (from, len) = (vm.disk(&path).device(), image.len() as u64);
+        steps.extend([
+            vm.step(Step::UbiAttach { mtd: mtd.into(), ubi, vid_hdr_offset, max_beb_per1024: None }),
+            vm.step(Step::UbiMakeVolume {
+                ubi,
+                name: name(),
+                id: None,
+                bytes,
+                alignment: 1,
+                is_static: false,
+            }),
+            vm.step(Step::UbiUpdate { ubi, name: name(), from, len }),
+        ]);
+        // Where the kernel has no debugfs, this is without effect.
+        checks(&mut vm);
+        let name = format!("big-endian, {compression:?}");
+        trials.push(trial(&mut vm, &name, &format!("ubi{ubi}:root"), everything(true)));
+    }
+    let report = vm.run().unwrap();
+    steps.iter().for_each(|&step| drop(report.outcome(step).clone()));
+    trials.iter().for_each(|trial| assert_trial(&report, trial));
+}

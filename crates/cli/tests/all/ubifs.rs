@@ -11,6 +11,8 @@ fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("root/noise", noise(400_000));
     sandbox.write("root/text", "all work and no play makes a dull image\n".repeat(2000));
+    let numbers: Vec<String> = (0..20_000u32).map(|number| (number * number % 7919).to_string()).collect();
+    sandbox.write("root/numbers", numbers.join(" "));
     sandbox
 }
 
@@ -52,7 +54,7 @@ fn what_is_written_is_listed_checked_and_unpacked() {
     let sandbox = sandbox();
     let run = pack(&sandbox, &format!("{DEVICE} --json"));
     run.assert_ok();
-    assert_eq!(sandbox.line("list out").stdout, "/\n/noise\n/text\n");
+    assert_eq!(sandbox.line("list out").stdout, "/\n/noise\n/numbers\n/text\n");
     sandbox.line("check out").assert_ok();
     let info = sandbox.line("info --json out").json();
     assert_eq!((&info["format"], &info["leb_size"]), (&"ubifs".into(), &126_976.into()));
@@ -61,7 +63,8 @@ fn what_is_written_is_listed_checked_and_unpacked() {
     assert_eq!(fs::read(sandbox.path("unpacked/noise")).unwrap(), noise(400_000));
 
     let mut bytes = fs::read(sandbox.path("out")).unwrap();
-    let at = bytes.windows(8).position(|part| part == &noise(400_000)[..8]).unwrap();
+    let start = &noise(400_000)[..8];
+    let at = bytes.windows(8).position(|part| part == start).unwrap();
     bytes[at] ^= 1;
     fs::write(sandbox.path("out"), bytes).unwrap();
     let run = sandbox.line("check out");
