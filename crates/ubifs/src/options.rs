@@ -306,9 +306,8 @@ impl Options {
 
     pub(crate) fn zlib_level(&self) -> Result<deflate::Level, CodecError> {
         deflate::Level::new(match self.effort {
-            Effort::Fast => 3,
-            Effort::Default => 8,
-            Effort::Max => 9,
+            Effort::Fast => 6,
+            Effort::Default | Effort::Max => 9,
         })
     }
 
