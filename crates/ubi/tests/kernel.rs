@@ -61,6 +61,8 @@ struct Trial {
     summary: Summary,
     attach: StepId,
     facts: StepId,
+    /// Of mtd-utils, on the PC alone: BusyBox has no such applet.
+    ubinfo: Option<StepId>,
     hashes: Vec<StepId>,
     visit: Visit,
     again: StepId,
@@ -125,6 +127,8 @@ fn trial(vm: &mut Vm, folder: &Path, name: &str, flash: &Flash, ubi: u32, way: W
     }
     let first = vm.step(attach.clone());
     let facts = vm.step(Step::UbiFacts { ubi });
+    let ubinfo = if vm.is_pc() { vm.program("ubinfo").unwrap() } else { None };
+    let ubinfo = ubinfo.map(|program| vm.run_program(&program, &["-d", &ubi.to_string(), "-a"]));
     let contents = contents();
     let hash = |(name, _, bytes): &(String, _, Vec<u8>)| Step::Hash {
         path: format!("ubivol:{ubi}:{name}"),
@@ -157,6 +161,7 @@ fn trial(vm: &mut Vm, folder: &Path, name: &str, flash: &Flash, ubi: u32, way: W
         summary,
         attach: first,
         facts,
+        ubinfo,
         hashes,
         visit,
         again,
@@ -195,6 +200,14 @@ fn assert_trial(report: &Report, trial: &Trial) {
         assert!(reserved == volume.reserved_pebs || volume.autoresize() && reserved > volume.reserved_pebs);
         if volume.volume_type == Static {
             assert_eq!(fact("data_bytes"), Some(volume.content_len.to_string().as_str()));
+        }
+    }
+    if let Some(step) = trial.ubinfo {
+        let run = report.outcome(step).run.clone().unwrap();
+        let said = String::from_utf8_lossy(&run.stdout.0).into_owned();
+        assert_eq!(run.code, Some(0), "{name}: {said}");
+        for volume in &trial.summary.volumes {
+            assert!(said.contains(&format!("Name:        {}", volume.name)), "{name}: {said}");
         }
     }
     for ((volume, _, bytes), step) in trial.contents.iter().zip(&trial.hashes) {

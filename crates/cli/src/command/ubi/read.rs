@@ -261,12 +261,10 @@ pub(crate) fn info(args: &InfoArgs, image: &Image) -> Result<Vec<(&'static str, 
     let fastmap = image.fastmap().map_err(|error| failure(&args.image.image, &error))?;
     let bar =
         |bar: &flashwright_ubi::reader::Bar| json!({ "from": bar.from, "to": bar.to, "pebs": bar.pebs });
-    let seqs = image.image_seqs().into_iter().map(|(seq, pebs)| {
-        if pebs as usize == image.image_seqs().len() {
-            format!("{seq:#010x}")
-        } else {
-            format!("{seq:#010x} ({pebs} PEBs)")
-        }
+    let seqs = image.image_seqs();
+    let is_one = seqs.len() == 1;
+    let seqs = seqs.into_iter().map(|(seq, pebs)| {
+        if is_one { format!("{seq:#010x}") } else { format!("{seq:#010x} ({pebs} PEBs)") }
     });
     let fastmap = fastmap.map(|found| match found {
         Ok(fastmap) => json!({
