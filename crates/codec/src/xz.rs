@@ -67,6 +67,12 @@ impl Settings {
         Settings { bcj, ..self }
     }
 
+    /// These settings with another match length, 2 to 273, that is good enough to stop searching.
+    #[must_use]
+    pub const fn with_nice_len(self, nice_len: u16) -> Self {
+        Settings { nice_len: Some(nice_len), ..self }
+    }
+
     /// These settings with the longest search that LZMA has.
     #[must_use]
     pub const fn with_longest_search(self) -> Self {

@@ -28,7 +28,7 @@ pub enum Method {
         /// libdeflate's level.
         level: Option<zlib::Level>,
     },
-    /// xz with a dictionary of one block; preset 0 to 9; fast 1, default and max 6.
+    /// xz with a dictionary of one block; preset 0 to 9; fast 1, default 6 with a shorter search, max 6.
     Xz {
         /// liblzma's preset.
         preset: Option<u8>,
@@ -81,6 +81,9 @@ pub const BCJ_NAMES: [(Bcj, &str, &str); 7] = [
     (Bcj::RiscV, "riscv", "CONFIG_XZ_DEC_RISCV of Linux 6.12 or newer"),
 ];
 
+/// Match length at which xz stops searching by default. In blocks of 128 KiB smaller and 7 % faster than the 64 of preset
+/// 6. Changing this changes images.
+const NICE_LEN: u16 = 48;
 const ALL_BCJ: [Bcj; 7] =
     [Bcj::X86, Bcj::Arm, Bcj::ArmThumb, Bcj::Arm64, Bcj::PowerPc, Bcj::Sparc, Bcj::RiscV];
 
@@ -286,7 +289,11 @@ impl Options {
 
     /// The xz settings for units of `dictionary` bytes.
     pub(crate) fn xz(&self, preset: Option<u8>, dictionary: u32) -> xz::Settings {
-        xz::Settings::preset(preset.unwrap_or_else(|| self.by_effort(1, 6, 6)), dictionary)
+        let settings = xz::Settings::preset(preset.unwrap_or_else(|| self.by_effort(1, 6, 6)), dictionary);
+        if preset.is_none() && self.effort == Effort::Default {
+            return settings.with_nice_len(NICE_LEN);
+        }
+        settings
     }
 
     /// The branch filters that may be tried.
