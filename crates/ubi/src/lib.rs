@@ -2,7 +2,7 @@
 //!
 //! [`writer::plan`] lays volumes out, [`writer::Plan::write_to`] writes the image. [`reader::Image`] reads images and dumps of
 //! flash, whole or damaged: [`reader::Image::volumes`], [`reader::Image::check`]. What is in a volume is bytes here, whatever
-//! it is. The format itself is in [`format`].
+//! it is. The format itself is in [`mod@format`].
 
 pub mod contents;
 mod fit;
