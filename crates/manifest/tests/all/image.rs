@@ -285,7 +285,7 @@ fn the_examples_of_the_guide_are_right() {
     let guide = include_str!("../../../../docs/IMAGE_TOML.md");
     let examples: Vec<_> =
         guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 5);
     for example in examples {
         parse_toml(example).unwrap_or_else(|e| panic!("{e:?} in\n{example}"));
     }
