@@ -314,7 +314,7 @@ impl Options {
     pub(crate) fn zstd_level(&self) -> Result<zstd::Level, CodecError> {
         zstd::Level::new(match self.effort {
             Effort::Fast => 1,
-            Effort::Default => 4,
+            Effort::Default => 3,
             Effort::Max => 19,
         })
     }
