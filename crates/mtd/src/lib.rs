@@ -4,8 +4,12 @@
 //! here, nothing retried: every function is one thing that the kernel does, and an error says what it refused.
 
 mod error;
+mod flash;
 mod ioctl;
 pub mod mtd;
+pub mod phram;
 pub mod ubi;
+pub mod usage;
 
 pub use error::Error;
+pub use flash::MtdFlash;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -64,6 +65,34 @@ fn number(number: Option<u32>) -> i32 {
     number.map_or(-1, |number| i32::try_from(number).unwrap_or(i32::MAX))
 }
 
+/// Numbers of all UBI devices, in order; none where the kernel has none.
+///
+/// # Errors
+/// When sysfs cannot be read.
+pub fn all() -> Result<Vec<u32>> {
+    let class = Path::new(CLASS);
+    let entries = match fs::read_dir(class) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::new("read", class))?,
+    };
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("ubi")?.parse::<u32>().ok();
+    let mut numbers: Vec<u32> = entries.flatten().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Number of the UBI device that is attached to an MTD.
+///
+/// # Errors
+/// When sysfs cannot be read.
+pub fn attached_to(mtd: u32) -> Result<Option<u32>> {
+    let is_there = |&ubi: &u32| {
+        fs::read_to_string(Path::new(CLASS).join(format!("ubi{ubi}/mtd_num")))
+            .is_ok_and(|text| text.trim_end().parse() == Ok(mtd))
+    };
+    Ok(all()?.into_iter().find(is_there))
+}
+
 /// Attaches an MTD; returns the number of the UBI device.
 ///
 /// # Errors
@@ -93,26 +122,32 @@ pub fn detach(ubi: u32) -> Result<()> {
         .map_err(Error::new("detach", &device(ubi)))
 }
 
+/// A name as requests have it: its bytes, zeros, and how many bytes it has.
+fn name_field(name: &[u8]) -> io::Result<([u8; 128], i16)> {
+    if name.is_empty() || name.len() > MAX_NAME {
+        let message = format!("a name of {} bytes: a volume has one of 1 to {MAX_NAME}", name.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    let mut field = [0; 128];
+    field.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+    // At most 127.
+    Ok((field, i16::try_from(name.len()).unwrap_or_default()))
+}
+
 /// Makes a volume; returns its id.
 ///
 /// # Errors
 /// When there is no room, or a volume has that name or id.
 pub fn make_volume(ubi: u32, new: &NewVolume) -> Result<u32> {
     let path = device(ubi);
-    if new.name.len() > MAX_NAME {
-        let error = io::Error::other(format!("a name of {} bytes, above {MAX_NAME}", new.name.len()));
-        return Err(Error::new("make a volume on", &path)(error));
-    }
-    let mut name = [0; 128];
-    name.iter_mut().zip(new.name.bytes()).for_each(|(to, from)| *to = from);
+    let (name, name_len) = name_field(new.name.as_bytes()).map_err(Error::new("make a volume on", &path))?;
     let mut request = ioctl::MakeVolumeRequest {
         id: number(new.id),
         alignment: number(Some(new.alignment)),
         bytes: i64::try_from(new.bytes).unwrap_or(i64::MAX),
         kind: if new.is_static { 4 } else { 3 },
         flags: u8::from(new.skip_check),
-        // At most 127.
-        name_len: i16::try_from(new.name.len()).unwrap_or_default(),
+        name_len,
         zeros: [0; 4],
         name,
     };
@@ -131,6 +166,117 @@ pub fn remove_volume(ubi: u32, id: u32) -> Result<()> {
         .map(drop)
         .map_err(Error::new("remove a volume of", &path))
 }
+
+/// Makes a volume larger or smaller, rounded up to whole LEBs.
+///
+/// # Errors
+/// When there is no room, or LEBs that hold data would be cut off, or there is no such volume.
+pub fn resize_volume(ubi: u32, id: u32, bytes: u64) -> Result<()> {
+    let path = device(ubi);
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let mut request = ioctl::ResizeVolumeRequest { bytes, id: number(Some(id)) };
+    ioctl::ubi_resize_volume(&open(&path)?, &mut request)
+        .map(drop)
+        .map_err(Error::new("resize a volume of", &path))
+}
+
+/// Gives volumes other names, all at once: after a loss of power either all have them or none. A volume that has one of the
+/// new names, and gets no other here, is removed at the same moment.
+///
+/// # Errors
+/// When there is no such volume, one is in use that would be removed, or there are more than 32.
+pub fn rename_volumes(ubi: u32, names: &[(u32, &[u8])]) -> Result<()> {
+    let path = device(ubi);
+    let error = |error| Error::new("rename volumes of", &path)(error);
+    let mut entries = [ioctl::NewName::NONE; ioctl::MAX_RENAMES];
+    if names.len() > entries.len() {
+        let message = format!("{} volumes, more than {} at once", names.len(), ioctl::MAX_RENAMES);
+        return Err(error(io::Error::new(io::ErrorKind::InvalidInput, message)));
+    }
+    for (entry, (id, name)) in entries.iter_mut().zip(names) {
+        let (name, name_len) = name_field(name).map_err(error)?;
+        *entry = ioctl::NewName { id: number(Some(*id)), name_len, zeros: [0; 2], name };
+    }
+    // At most 32.
+    let count = i32::try_from(names.len()).unwrap_or_default();
+    let mut request = ioctl::RenameRequest { count, zeros: [0; 12], entries };
+    ioctl::ubi_rename(&open(&path)?, &mut request).map(drop).map_err(error)
+}
+
+/// An open volume, read and changed LEB by LEB.
+#[derive(Debug)]
+pub struct Volume {
+    file: File,
+    path: PathBuf,
+}
+
+impl Volume {
+    /// Opens volume `id` of a UBI device, for changing when asked to.
+    ///
+    /// # Errors
+    /// When there is no such volume, or it is in use: only one may have it open for changing.
+    pub fn open(ubi: u32, id: u32, write: bool) -> Result<Self> {
+        let path = volume(ubi, id);
+        let file = OpenOptions::new().read(true).write(write).open(&path);
+        Ok(Volume { file: file.map_err(Error::new("open", &path))?, path })
+    }
+
+    /// Reads at `offset`, in bytes of the volume's data; returns how many bytes there were.
+    ///
+    /// # Errors
+    /// When the flash cannot be read, or a LEB of a static volume is damaged.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<usize> {
+        self.file.read_at(bytes, offset).map_err(Error::new("read", &self.path))
+    }
+
+    /// Replaces the content of a LEB of a dynamic volume: after a loss of power it has the old content or the new.
+    ///
+    /// # Errors
+    /// When `bytes` has more than a LEB, or the flash does not take it.
+    pub fn change_leb(&mut self, leb: u32, bytes: &[u8]) -> Result<()> {
+        let error = |error| Error::new("change a LEB of", &self.path)(error);
+        let len = i32::try_from(bytes.len()).map_err(|_| error(io::ErrorKind::InvalidInput.into()))?;
+        let mut request =
+            ioctl::ChangeLebRequest { leb: number(Some(leb)), bytes: len, kind: ANY_TYPE, zeros: [0; 7] };
+        ioctl::volume_change_leb(&self.file, &mut request).map_err(error)?;
+        if bytes.is_empty() { Ok(()) } else { self.file.write_all(bytes).map_err(error) }
+    }
+
+    /// Takes the content of a LEB away and erases its PEB at once.
+    ///
+    /// # Errors
+    /// When there is no such LEB, or the volume is static or open for reading only.
+    pub fn erase_leb(&mut self, leb: u32) -> Result<()> {
+        let mut leb = number(Some(leb));
+        ioctl::volume_erase_leb(&self.file, &mut leb)
+            .map(drop)
+            .map_err(Error::new("erase a LEB of", &self.path))
+    }
+
+    /// Takes the content of a LEB away; its PEB is erased some time later.
+    ///
+    /// # Errors
+    /// As [`Volume::erase_leb`].
+    pub fn unmap_leb(&mut self, leb: u32) -> Result<()> {
+        let mut leb = number(Some(leb));
+        ioctl::volume_unmap_leb(&self.file, &mut leb)
+            .map(drop)
+            .map_err(Error::new("unmap a LEB of", &self.path))
+    }
+
+    /// Whether a LEB has a PEB: one that has none reads as 0xFF.
+    ///
+    /// # Errors
+    /// When there is no such LEB.
+    pub fn is_mapped(&self, leb: u32) -> Result<bool> {
+        let mut leb = number(Some(leb));
+        let mapped = ioctl::volume_is_mapped(&self.file, &mut leb);
+        mapped.map(|mapped| mapped == 1).map_err(Error::new("ask for a LEB of", &self.path))
+    }
+}
+
+/// What is expected of a LEB's data: nothing. Kernel: `UBI_UNKNOWN`, the only one that all kernels take.
+const ANY_TYPE: u8 = 3;
 
 /// A volume whose content is being replaced: takes just as many bytes as were announced. The old content is gone at once,
 /// and until the last byte is written the kernel takes the volume for broken.
