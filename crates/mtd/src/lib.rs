@@ -10,6 +10,8 @@ pub mod mtd;
 pub mod phram;
 pub mod ubi;
 pub mod usage;
+mod volumes;
 
 pub use error::Error;
 pub use flash::MtdFlash;
+pub use volumes::AttachedUbi;

@@ -345,14 +345,59 @@ pub fn device_attributes(ubi: u32) -> Result<Attributes> {
 /// # Errors
 /// When there is no such device.
 pub fn volumes(ubi: u32) -> Result<BTreeMap<u32, Attributes>> {
+    let with_attributes = |id| Ok((id, attributes(&Path::new(CLASS).join(format!("ubi{ubi}_{id}")))?));
+    volume_ids(ubi)?.into_iter().map(with_attributes).collect()
+}
+
+fn attribute(device: &str, name: &str) -> Result<String> {
+    let path: PathBuf = [CLASS, device, name].iter().collect();
+    let text = fs::read_to_string(&path).map_err(Error::new("read", &path))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// One attribute of a UBI device, as text: `eraseblock_size`, `avail_eraseblocks`, …
+///
+/// # Errors
+/// When there is no such device, or the kernel does not tell that.
+pub fn device_attribute(ubi: u32, name: &str) -> Result<String> {
+    attribute(&format!("ubi{ubi}"), name)
+}
+
+/// One attribute of a volume, as text: `name`, `type`, `reserved_ebs`, …
+///
+/// # Errors
+/// When there is no such volume, or the kernel does not tell that.
+pub fn volume_attribute(ubi: u32, id: u32, name: &str) -> Result<String> {
+    attribute(&format!("ubi{ubi}_{id}"), name)
+}
+
+/// The same of a device, as a number.
+///
+/// # Errors
+/// As [`device_attribute`], and when it is no number.
+pub fn device_number(ubi: u32, name: &str) -> Result<u64> {
+    parse(Path::new(name), &device_attribute(ubi, name)?)
+}
+
+/// The same of a volume, as a number.
+///
+/// # Errors
+/// As [`volume_attribute`], and when it is no number.
+pub fn volume_number(ubi: u32, id: u32, name: &str) -> Result<u64> {
+    parse(Path::new(name), &volume_attribute(ubi, id, name)?)
+}
+
+/// Ids of the volumes of a UBI device, in order.
+///
+/// # Errors
+/// When sysfs cannot be read.
+pub fn volume_ids(ubi: u32) -> Result<Vec<u32>> {
     let (class, prefix) = (Path::new(CLASS), format!("ubi{ubi}_"));
-    let mut volumes = BTreeMap::new();
-    for entry in fs::read_dir(class).map_err(Error::new("read", class))?.flatten() {
-        let name = entry.file_name();
-        let Some(id) = name.to_str().and_then(|name| name.strip_prefix(&prefix)) else { continue };
-        volumes.insert(parse(&entry.path(), id)?, attributes(&entry.path())?);
-    }
-    Ok(volumes)
+    let entries = fs::read_dir(class).map_err(Error::new("read", class))?.flatten();
+    let id = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix(&prefix)?.parse::<u32>().ok();
+    let mut ids: Vec<u32> = entries.filter_map(id).collect();
+    ids.sort_unstable();
+    Ok(ids)
 }
 
 /// Id of the volume of that name; `None` when there is none.
@@ -360,8 +405,8 @@ pub fn volumes(ubi: u32) -> Result<BTreeMap<u32, Attributes>> {
 /// # Errors
 /// When there is no such device.
 pub fn find_volume(ubi: u32, name: &str) -> Result<Option<u32>> {
-    let has_name = |attributes: &Attributes| attributes.get("name").is_some_and(|found| found == name);
-    Ok(volumes(ubi)?.into_iter().find(|(_, attributes)| has_name(attributes)).map(|(id, _)| id))
+    let has_name = |&id: &u32| volume_attribute(ubi, id, "name").is_ok_and(|found| found == name);
+    Ok(volume_ids(ubi)?.into_iter().find(has_name))
 }
 
 /// Every attribute of a folder of sysfs that can be read.
