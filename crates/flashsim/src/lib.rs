@@ -1,0 +1,1 @@
+//! NOR and NAND flash as they really behave, for tests.

@@ -1,0 +1,251 @@
+//! Where an image comes from.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+/// The bytes of an image: readable anywhere and again, or once and in order.
+pub trait Source {
+    /// Bytes in all.
+    fn len(&self) -> u64;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether each byte can be read once only, in order, as those of a pipe.
+    fn is_pipe(&self) -> bool;
+
+    /// Reads all of `bytes` at `offset` bytes from the start of the image.
+    ///
+    /// # Errors
+    /// [`SourceError`] when the image is shorter than its length, has changed, or cannot be read.
+    fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError>;
+}
+
+/// An image that cannot be read: where, and why.
+#[derive(Debug)]
+pub struct SourceError {
+    /// Bytes from the start of the image.
+    pub offset: u64,
+    /// Why.
+    pub fault: FaultySource,
+}
+
+/// Why an image cannot be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FaultySource {
+    /// It ends there, before its length.
+    Ended {
+        /// Bytes that it should have.
+        len: u64,
+    },
+    /// It was changed after it had been opened.
+    Changed,
+    /// A byte of a pipe was asked for again, or not in order.
+    Gone,
+    /// Reading failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offset = self.offset;
+        match &self.fault {
+            FaultySource::Ended { len } => {
+                write!(f, "the image ends after {offset} bytes of {len}: give all of it, or its right length")
+            }
+            FaultySource::Changed => {
+                write!(
+                    f,
+                    "the image changed while it was read (at {offset:#x}): run again when nobody writes it"
+                )
+            }
+            FaultySource::Gone => {
+                write!(f, "the image is a pipe: its bytes at {offset:#x} are not there again")
+            }
+            FaultySource::Io(error) => write!(f, "cannot read the image at {offset:#x}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SourceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.fault {
+            FaultySource::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl SourceError {
+    fn from_io(error: io::Error, offset: u64, len: u64) -> Self {
+        let ended = error.kind() == io::ErrorKind::UnexpectedEof;
+        let fault = if ended { FaultySource::Ended { len } } else { FaultySource::Io(error) };
+        SourceError { offset, fault }
+    }
+}
+
+/// Bytes in memory.
+impl Source for &[u8] {
+    fn len(&self) -> u64 {
+        // A usize has at most 64 bits.
+        <[u8]>::len(self) as u64
+    }
+
+    fn is_pipe(&self) -> bool {
+        false
+    }
+
+    fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError> {
+        let len = Source::len(self);
+        let part = usize::try_from(offset).ok().and_then(|start| self.get(start..)?.get(..bytes.len()));
+        let part = part.ok_or(SourceError { offset: len, fault: FaultySource::Ended { len } })?;
+        bytes.copy_from_slice(part);
+        Ok(())
+    }
+}
+
+/// What tells one state of a file from another: length, seconds and nanoseconds of its last change.
+type Stamp = (u64, i64, i64);
+
+fn stamp(file: &File) -> io::Result<Stamp> {
+    file.metadata().map(|facts| (facts.len(), facts.mtime(), facts.mtime_nsec()))
+}
+
+/// A file. One that is changed after it was opened is an error at the next read.
+#[derive(Debug)]
+pub struct FileSource {
+    file: File,
+    stamp: Stamp,
+}
+
+impl FileSource {
+    /// The whole of a regular file.
+    ///
+    /// # Errors
+    /// When its length cannot be had.
+    pub fn new(file: File) -> io::Result<Self> {
+        let stamp = stamp(&file)?;
+        Ok(FileSource { file, stamp })
+    }
+}
+
+impl Source for FileSource {
+    fn len(&self) -> u64 {
+        self.stamp.0
+    }
+
+    fn is_pipe(&self) -> bool {
+        false
+    }
+
+    fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError> {
+        let failed = |error| SourceError { offset, fault: FaultySource::Io(error) };
+        let read = self.file.read_exact_at(bytes, offset);
+        if stamp(&self.file).map_err(failed)? != self.stamp {
+            return Err(SourceError { offset, fault: FaultySource::Changed });
+        }
+        read.map_err(|error| SourceError::from_io(error, offset, self.stamp.0))
+    }
+}
+
+/// A pipe, of which the length is known beforehand.
+pub struct PipeSource<'a> {
+    input: &'a mut dyn Read,
+    len: u64,
+    position: u64,
+}
+
+impl<'a> PipeSource<'a> {
+    /// The next `len` bytes of `input`.
+    pub fn new(input: &'a mut dyn Read, len: u64) -> Self {
+        PipeSource { input, len, position: 0 }
+    }
+}
+
+impl fmt::Debug for PipeSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PipeSource").field("len", &self.len).field("position", &self.position).finish()
+    }
+}
+
+impl Source for PipeSource<'_> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn is_pipe(&self) -> bool {
+        true
+    }
+
+    fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError> {
+        if offset != self.position {
+            return Err(SourceError { offset, fault: FaultySource::Gone });
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let result = self.input.read(rest);
+            let fail = |fault| Err(SourceError { offset: self.position, fault });
+            match result {
+                Ok(0) => return fail(FaultySource::Ended { len: self.len }),
+                Ok(count) => {
+                    // A usize has at most 64 bits; a reader that says more than it was asked for is not believed.
+                    self.position = self.position.saturating_add(count as u64);
+                    rest = rest.get_mut(count..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return fail(FaultySource::Io(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(source: &mut dyn Source, offset: u64, len: usize) -> Result<Vec<u8>, String> {
+        let mut bytes = vec![0; len];
+        source.read_at(offset, &mut bytes).map(|()| bytes).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn memory_can_be_read_anywhere() {
+        let mut source = &b"flash"[..];
+        assert_eq!(read(&mut source, 1, 3).unwrap(), b"las");
+        for (offset, len) in [(3, 3), (6, 0), (u64::MAX, 1)] {
+            let error = read(&mut source, offset, len).unwrap_err();
+            assert_eq!(error, "the image ends after 5 bytes of 5: give all of it, or its right length");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_is_an_error() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"flash").unwrap();
+        let mut source = FileSource::new(file.try_clone().unwrap()).unwrap();
+        assert_eq!((source.len(), read(&mut source, 3, 2).unwrap()), (5, b"sh".to_vec()));
+        file.set_len(3).unwrap();
+        let error = read(&mut source, 3, 2).unwrap_err();
+        assert_eq!(error, "the image changed while it was read (at 0x3): run again when nobody writes it");
+    }
+
+    #[test]
+    fn a_pipe_is_read_once() {
+        let mut input = &b"flashwright"[..];
+        let mut source = PipeSource::new(&mut input, 20);
+        assert_eq!(read(&mut source, 0, 5).unwrap(), b"flash");
+        let error = read(&mut source, 0, 5).unwrap_err();
+        assert_eq!(error, "the image is a pipe: its bytes at 0x0 are not there again");
+        assert_eq!(read(&mut source, 5, 2).unwrap(), b"wr");
+        let error = read(&mut source, 7, 13).unwrap_err();
+        assert_eq!(error, "the image ends after 11 bytes of 20: give all of it, or its right length");
+    }
+}
