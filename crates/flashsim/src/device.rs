@@ -87,6 +87,8 @@ impl Simulation {
         self.faults.get(&eraseblock).copied().filter(|fault| match *fault {
             Fault::Erase(from) => cells.erases >= from,
             Fault::Program(from) | Fault::ProgramSilently(from) => cells.programs >= from,
+            Fault::EraseOnce(number) => cells.erases == number,
+            Fault::ProgramOnce(number) => cells.programs == number,
         })
     }
 
@@ -109,7 +111,7 @@ impl Simulation {
                 self.cut(eraseblock, |cut, cells| cut.program(cells, at, &new, how));
                 Err(Self::off(FlashOp::Program, offset))
             }
-            (None, Some(Fault::Program(_))) => {
+            (None, Some(Fault::Program(_) | Fault::ProgramOnce(_))) => {
                 self.cut(eraseblock, |cut, cells| cut.program(cells, at, &new, Interruption::Half));
                 Err(Self::error(FlashOp::Program, offset, FlashFault::Failed))
             }
@@ -242,7 +244,7 @@ impl Flash for Simulation {
         }
         let cells = self.cells_mut(eraseblock);
         cells.erases += 1;
-        if matches!(self.fails(eraseblock), Some(Fault::Erase(_))) {
+        if matches!(self.fails(eraseblock), Some(Fault::Erase(_) | Fault::EraseOnce(_))) {
             self.cut(eraseblock, |cut, cells| {
                 cut.erase(cells, Interruption::Half);
                 cells.erases -= 1;

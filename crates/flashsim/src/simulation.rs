@@ -90,6 +90,10 @@ pub enum Fault {
     Program(u64),
     /// The same, but it says that it took them: reading shows that it did not.
     ProgramSilently(u64),
+    /// It does not take that one erase, and is well again afterwards.
+    EraseOnce(u64),
+    /// It does not take that one page, and is well again after an erase.
+    ProgramOnce(u64),
 }
 
 /// What operations take, in nanoseconds.

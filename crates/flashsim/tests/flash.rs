@@ -147,6 +147,14 @@ fn worn_eraseblocks_fail_from_then_on() {
     assert!(matches!(fault(flash.program(2 * EB, &[0; 2048])), FlashFault::Failed));
     assert_eq!(read(&mut flash, 2 * EB, 1024).0, [0; 1024]);
     assert!(flash.read(2 * EB + 1024, &mut [0; 512]).is_err());
+    flash.set_fault(4, Fault::EraseOnce(1));
+    flash.set_fault(5, Fault::ProgramOnce(1));
+    assert!(matches!(fault(flash.erase(4)), FlashFault::Failed));
+    assert!(matches!(fault(flash.program(5 * EB, &[0; 512])), FlashFault::Failed));
+    flash.erase(4).unwrap();
+    flash.erase(5).unwrap();
+    flash.program(5 * EB, &[0; 512]).unwrap();
+    assert_eq!((read(&mut flash, 5 * EB, 512).0, flash.violations().len()), (vec![0; 512], 0));
     flash.program(3 * EB, &[0; 512]).unwrap();
     assert!(matches!(flash.read(3 * EB, &mut [0; 512]).unwrap_err().fault, FlashFault::Uncorrectable));
 }

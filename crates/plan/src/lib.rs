@@ -21,9 +21,9 @@ mod error;
 mod event;
 pub mod raw;
 mod report;
-pub mod source;
+mod source;
 
 pub use error::{Error, Refusal};
 pub use event::{Event, OnEvent, Phase};
 pub use report::{Costs, Ending, Report, Sha256};
-pub use source::{FaultySource, Source, SourceError};
+pub use source::{FileSource, PipeSource, Source, SourceError, SourceFault};

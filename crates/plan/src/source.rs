@@ -31,13 +31,13 @@ pub struct SourceError {
     /// Bytes from the start of the image.
     pub offset: u64,
     /// Why.
-    pub fault: FaultySource,
+    pub fault: SourceFault,
 }
 
 /// Why an image cannot be read.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum FaultySource {
+pub enum SourceFault {
     /// It ends there, before its length.
     Ended {
         /// Bytes that it should have.
@@ -55,19 +55,19 @@ impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let offset = self.offset;
         match &self.fault {
-            FaultySource::Ended { len } => {
+            SourceFault::Ended { len } => {
                 write!(f, "the image ends after {offset} bytes of {len}: give all of it, or its right length")
             }
-            FaultySource::Changed => {
+            SourceFault::Changed => {
                 write!(
                     f,
                     "the image changed while it was read (at {offset:#x}): run again when nobody writes it"
                 )
             }
-            FaultySource::Gone => {
+            SourceFault::Gone => {
                 write!(f, "the image is a pipe: its bytes at {offset:#x} are not there again")
             }
-            FaultySource::Io(error) => write!(f, "cannot read the image at {offset:#x}: {error}"),
+            SourceFault::Io(error) => write!(f, "cannot read the image at {offset:#x}: {error}"),
         }
     }
 }
@@ -75,7 +75,7 @@ impl fmt::Display for SourceError {
 impl std::error::Error for SourceError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.fault {
-            FaultySource::Io(error) => Some(error),
+            SourceFault::Io(error) => Some(error),
             _ => None,
         }
     }
@@ -84,7 +84,7 @@ impl std::error::Error for SourceError {
 impl SourceError {
     fn from_io(error: io::Error, offset: u64, len: u64) -> Self {
         let ended = error.kind() == io::ErrorKind::UnexpectedEof;
-        let fault = if ended { FaultySource::Ended { len } } else { FaultySource::Io(error) };
+        let fault = if ended { SourceFault::Ended { len } } else { SourceFault::Io(error) };
         SourceError { offset, fault }
     }
 }
@@ -103,7 +103,7 @@ impl Source for &[u8] {
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError> {
         let len = Source::len(self);
         let part = usize::try_from(offset).ok().and_then(|start| self.get(start..)?.get(..bytes.len()));
-        let part = part.ok_or(SourceError { offset: len, fault: FaultySource::Ended { len } })?;
+        let part = part.ok_or(SourceError { offset: len, fault: SourceFault::Ended { len } })?;
         bytes.copy_from_slice(part);
         Ok(())
     }
@@ -144,10 +144,10 @@ impl Source for FileSource {
     }
 
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError> {
-        let failed = |error| SourceError { offset, fault: FaultySource::Io(error) };
+        let failed = |error| SourceError { offset, fault: SourceFault::Io(error) };
         let read = self.file.read_exact_at(bytes, offset);
         if stamp(&self.file).map_err(failed)? != self.stamp {
-            return Err(SourceError { offset, fault: FaultySource::Changed });
+            return Err(SourceError { offset, fault: SourceFault::Changed });
         }
         read.map_err(|error| SourceError::from_io(error, offset, self.stamp.0))
     }
@@ -184,21 +184,21 @@ impl Source for PipeSource<'_> {
 
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError> {
         if offset != self.position {
-            return Err(SourceError { offset, fault: FaultySource::Gone });
+            return Err(SourceError { offset, fault: SourceFault::Gone });
         }
         let mut rest = bytes;
         while !rest.is_empty() {
             let result = self.input.read(rest);
             let fail = |fault| Err(SourceError { offset: self.position, fault });
             match result {
-                Ok(0) => return fail(FaultySource::Ended { len: self.len }),
+                Ok(0) => return fail(SourceFault::Ended { len: self.len }),
                 Ok(count) => {
                     // A usize has at most 64 bits; a reader that says more than it was asked for is not believed.
                     self.position = self.position.saturating_add(count as u64);
                     rest = rest.get_mut(count..).unwrap_or_default();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return fail(FaultySource::Io(error)),
+                Err(error) => return fail(SourceFault::Io(error)),
             }
         }
         Ok(())
