@@ -63,7 +63,9 @@ pub struct Fit {
 }
 
 impl Fit {
-    pub(crate) fn new(volumes: u64, device: &Device, min_io_size: u32) -> Self {
+    /// For volumes that reserve so many PEBs, on flash with that smallest unit of writing in bytes.
+    #[must_use]
+    pub fn new(volumes: u64, device: &Device, min_io_size: u32) -> Self {
         Fit {
             volumes,
             layout: LAYOUT_LEBS.into(),

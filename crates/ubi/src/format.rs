@@ -259,6 +259,44 @@ impl VidHdr {
         [0; 12].put(Endian::Big, &mut bytes);
         seal(bytes)
     }
+
+    /// What the kernel refuses in it, on a device with LEBs of `leb_size` bytes; `None` for nothing. Kernel:
+    /// `validate_vid_hdr`.
+    #[must_use]
+    pub fn fault(&self, leb_size: u32) -> Option<&'static str> {
+        let VidHdr { data_size, used_ebs, data_pad, data_crc, lnum, .. } = *self;
+        let internal = self.volume_id >= INTERNAL_VOLUMES;
+        let known =
+            [compat::DELETE, compat::READ_ONLY, compat::PRESERVE, compat::REJECT].contains(&self.compat);
+        let usable = leb_size.saturating_sub(data_pad);
+        let copied = match self.copy_flag {
+            0 => false,
+            1 => true,
+            _ => return Some("copy flag neither 0 nor 1"),
+        };
+        let general = [
+            (self.volume_id > i32::MAX as u32, "volume id above 2147483647"),
+            (lnum > i32::MAX as u32, "LEB number above 2147483647"),
+            (self.compat != 0 && (!internal || !known), "compatibility that is not known"),
+            (data_pad >= leb_size.checked_div(2).unwrap_or(0), "half a LEB or more left over"),
+            (data_size > usable, "more data than a LEB holds"),
+        ];
+        let last = used_ebs.saturating_sub(1);
+        let special = match VolumeType::from_flash(self.volume_type) {
+            None => [(true, "a volume type that is not known"), (false, ""), (false, "")],
+            Some(VolumeType::Static) => [
+                (lnum >= used_ebs, "LEB past the end of its static volume"),
+                (data_size == 0, "LEB of a static volume without data"),
+                (lnum < last && data_size != usable, "LEB of a static volume not full, and not the last"),
+            ],
+            Some(VolumeType::Dynamic) => [
+                (used_ebs != 0, "LEB of a dynamic volume with a number of LEBs used"),
+                (!copied && data_crc != 0, "LEB of a dynamic volume, not moved, with a data CRC"),
+                (!copied && data_size != 0, "LEB of a dynamic volume, not moved, with a data size"),
+            ],
+        };
+        general.into_iter().chain(special).find(|(wrong, _)| *wrong).map(|(_, what)| what)
+    }
 }
 
 /// A record of the volume table: 172 bytes, at 172 times the volume's id in the LEBs of the layout volume.

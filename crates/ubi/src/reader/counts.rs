@@ -43,14 +43,20 @@ impl EraseCounts {
         };
         let counts: Vec<u32> = pebs.iter().filter_map(count).collect();
         let known = u32::try_from(counts.len()).unwrap_or(u32::MAX);
-        let unknown = u32::try_from(pebs.len()).unwrap_or(u32::MAX).saturating_sub(known);
+        Self::from_counts(&counts, u32::try_from(pebs.len()).unwrap_or(u32::MAX).saturating_sub(known))
+    }
+
+    /// Of PEBs with those counts, and of so many whose count is not known.
+    #[must_use]
+    pub fn from_counts(counts: &[u32], unknown: u32) -> Self {
+        let known = u32::try_from(counts.len()).unwrap_or(u32::MAX);
         let (Some(&min), Some(&max)) = (counts.iter().min(), counts.iter().max()) else {
             return EraseCounts { unknown, ..EraseCounts::default() };
         };
         let half = u64::from(known).checked_div(2).unwrap_or(0);
         let sum = counts.iter().fold(half, |sum, &count| sum.saturating_add(count.into()));
         let mean = sum.checked_div(known.into()).and_then(|mean| u32::try_from(mean).ok()).unwrap_or(0);
-        EraseCounts { known, unknown, min, mean, max, histogram: histogram(&counts, min, max) }
+        EraseCounts { known, unknown, min, mean, max, histogram: histogram(counts, min, max) }
     }
 }
 

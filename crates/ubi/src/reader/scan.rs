@@ -5,9 +5,7 @@ use std::cmp::Reverse;
 
 use super::ReadError;
 use super::geometry::Found;
-use crate::format::{
-    EcHdr, HEADER_LEN, HeaderFault, INTERNAL_VOLUMES, MAX_ERASE_COUNT, VidHdr, VolumeType, compat,
-};
+use crate::format::{EcHdr, HEADER_LEN, HeaderFault, MAX_ERASE_COUNT, VidHdr};
 use crate::input::ReadAt;
 
 /// What the EC header of a PEB says.
@@ -94,47 +92,11 @@ fn vid(bytes: &[u8; HEADER_LEN], geometry: &Found) -> Vid {
     match VidHdr::parse(bytes) {
         Err(HeaderFault::Erased) => Vid::Erased,
         Err(fault) => Vid::Bad(fault),
-        Ok(header) => match fault(&header, geometry.leb_size()) {
+        Ok(header) => match header.fault(geometry.leb_size()) {
             Some(what) => Vid::Invalid(header, what),
             None => Vid::Known(header),
         },
     }
-}
-
-/// What the kernel refuses in a VID header. Kernel: `validate_vid_hdr`.
-fn fault(header: &VidHdr, leb_size: u32) -> Option<&'static str> {
-    let VidHdr { data_size, used_ebs, data_pad, data_crc, lnum, .. } = *header;
-    let internal = header.volume_id >= INTERNAL_VOLUMES;
-    let known =
-        [compat::DELETE, compat::READ_ONLY, compat::PRESERVE, compat::REJECT].contains(&header.compat);
-    let usable = leb_size.saturating_sub(data_pad);
-    let copied = match header.copy_flag {
-        0 => false,
-        1 => true,
-        _ => return Some("copy flag neither 0 nor 1"),
-    };
-    let general = [
-        (header.volume_id > i32::MAX as u32, "volume id above 2147483647"),
-        (lnum > i32::MAX as u32, "LEB number above 2147483647"),
-        (header.compat != 0 && (!internal || !known), "compatibility that is not known"),
-        (data_pad >= leb_size.checked_div(2).unwrap_or(0), "half a LEB or more left over"),
-        (data_size > usable, "more data than a LEB holds"),
-    ];
-    let last = used_ebs.saturating_sub(1);
-    let special = match VolumeType::from_flash(header.volume_type) {
-        None => [(true, "a volume type that is not known"), (false, ""), (false, "")],
-        Some(VolumeType::Static) => [
-            (lnum >= used_ebs, "LEB past the end of its static volume"),
-            (data_size == 0, "LEB of a static volume without data"),
-            (lnum < last && data_size != usable, "LEB of a static volume not full, and not the last"),
-        ],
-        Some(VolumeType::Dynamic) => [
-            (used_ebs != 0, "LEB of a dynamic volume with a number of LEBs used"),
-            (!copied && data_crc != 0, "LEB of a dynamic volume, not moved, with a data CRC"),
-            (!copied && data_size != 0, "LEB of a dynamic volume, not moved, with a data size"),
-        ],
-    };
-    general.into_iter().chain(special).find(|(wrong, _)| *wrong).map(|(_, what)| what)
 }
 
 /// All PEBs that hold a LEB: by volume and LEB, the newest first. Those whose EC header is erased do not count: the kernel
