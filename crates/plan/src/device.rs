@@ -217,10 +217,37 @@ impl<'a> Device<'a> {
         })
     }
 
+    /// Reads all of `bytes`; `None`, and what was read, when the error correction gave up.
+    pub(crate) fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<Option<EccStats>, FlashError> {
+        match self.flash.read(offset, bytes) {
+            Ok(ecc) => {
+                self.note(offset, ecc);
+                Ok(Some(ecc))
+            }
+            Err(error) if matches!(error.fault, FlashFault::Uncorrectable) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads `len` bytes for what the error correction has to say; `false` when it gave up.
+    pub(crate) fn read_through(&mut self, offset: u64, len: u64) -> Result<bool, FlashError> {
+        Ok(self.walk(offset, len, &mut |_, _| true)?.is_ok())
+    }
+
     /// Whether an eraseblock has that byte everywhere.
     pub(crate) fn compare_fill(&mut self, eraseblock: u32, byte: u8) -> Result<Comparison, FlashError> {
-        let mut first = None;
         let (offset, len) = (self.geometry.offset_of(eraseblock), self.geometry.eraseblock_size.into());
+        self.compare_range(offset, len, byte)
+    }
+
+    /// Whether `len` bytes from `offset` on are all that byte.
+    pub(crate) fn compare_range(
+        &mut self,
+        offset: u64,
+        len: u64,
+        byte: u8,
+    ) -> Result<Comparison, FlashError> {
+        let mut first = None;
         let read = self.walk(offset, len, &mut |at, found| {
             first = (at..).zip(found).find(|(_, found)| **found != byte).map(|(at, found)| (at, *found));
             first.is_none()

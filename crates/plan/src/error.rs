@@ -23,6 +23,11 @@ impl Refusal {
     pub(crate) fn new(word: &'static str, reason: String) -> Self {
         Refusal { word, overridable: false, reason }
     }
+
+    /// One that its word overrides.
+    pub(crate) fn forcible(word: &'static str, reason: String) -> Self {
+        Refusal { word, overridable: true, reason }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -95,6 +100,15 @@ pub enum Error {
         /// Good ones left.
         left: u32,
         /// How many went bad during this run.
+        went_bad: u32,
+    },
+    /// More eraseblocks went bad than flash wears out at once.
+    #[error(
+        "{went_bad} eraseblocks went bad in this run: that is no wear but something else (the controller, its driver, a \
+         write protection); nothing more is marked"
+    )]
+    TooManyBad {
+        /// How many.
         went_bad: u32,
     },
     /// An eraseblock went bad, all that follow have to move, and the image came from a pipe that cannot be read again.

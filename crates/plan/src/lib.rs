@@ -11,7 +11,9 @@
 //! After an interruption, by a power cut or by a request to stop, the same command goes on from there: a new survey finds what
 //! is already right.
 //!
+//! - [`mod@image`]: what an image is, whether it is whole, and whether it belongs there.
 //! - [`raw`]: an image onto NOR, NAND or RAM as it is, verifying and erasing.
+//! - [`ubi`]: a UBI image onto flash, every erase count kept.
 //!
 //! Nothing here looks at a clock, prints, or opens a device: those come in as [`Flash`](flashwright_media::Flash), [`Source`]
 //! and a callback.
@@ -19,9 +21,11 @@
 mod device;
 mod error;
 mod event;
+pub mod image;
 pub mod raw;
 mod report;
 mod source;
+pub mod ubi;
 
 pub use error::{Error, Refusal};
 pub use event::{Event, OnEvent, Phase};
