@@ -68,6 +68,22 @@ impl Costs {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sha256(pub [u8; 32]);
 
+impl Sha256 {
+    /// Of 64 hexadecimal digits; `None` for anything else.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let mut sum = Sha256([0; 32]);
+        if text.len() != 2 * sum.0.len() {
+            return None;
+        }
+        for (byte, pair) in sum.0.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = pair.iter().try_fold(0, |byte, half| Some(byte << 4 | digit(half)?))?;
+        }
+        Some(sum)
+    }
+}
+
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -96,6 +112,12 @@ mod tests {
     fn a_digest_is_hexadecimal() {
         let mut digest = Sha256([0; 32]);
         digest.0[31] = 0xa5;
-        assert_eq!(digest.to_string(), format!("{}a5", "0".repeat(62)));
+        digest.0[0] = 0x0f;
+        let text = format!("0f{}a5", "0".repeat(60));
+        assert_eq!((digest.to_string(), Sha256::from_hex(&text)), (text.clone(), Some(digest)));
+        assert_eq!(Sha256::from_hex(&text.to_uppercase()), Some(digest));
+        for wrong in ["", &text[1..], &format!("{text}0"), &text.replace('f', "g")] {
+            assert_eq!(Sha256::from_hex(wrong), None, "{wrong}");
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! Devices that do not do what they are told.
 
 use flashwright_flashsim::{Fault, Simulation, nand, nor};
-use flashwright_media::{FlashFault, FlashOp};
-use flashwright_plan::raw::{Action, Options};
+use flashwright_media::{EccStats, Flash, FlashError, FlashFault, FlashGeometry, FlashOp};
+use flashwright_plan::raw::{Action, Options, plan_write};
 use flashwright_plan::{Ending, Error, Report};
 
-use crate::tools::{BOTH, From, assert_holds, done, good, holds, noise, plan, run};
+use crate::tools::{BOTH, From, assert_holds, done, good, holds, noise, plan, quiet, run};
 
 const SIZE: usize = 4096;
 
@@ -236,4 +236,61 @@ fn a_device_that_is_gone_is_an_error() {
     assert_eq!((report.written, report.erases), (0, 1));
     let (result, report) = run(&mut flash, &image, From::File, &Options::default());
     assert!(result.is_err() && report == Report::default());
+}
+
+/// A device that can be unlocked, but not locked again.
+struct Stubborn(Simulation);
+
+impl Flash for Stubborn {
+    fn geometry(&self) -> FlashGeometry {
+        self.0.geometry()
+    }
+
+    fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<EccStats, FlashError> {
+        self.0.read(offset, bytes)
+    }
+
+    fn erase(&mut self, eraseblock: u32) -> Result<(), FlashError> {
+        self.0.erase(eraseblock)
+    }
+
+    fn program(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FlashError> {
+        self.0.program(offset, bytes)
+    }
+
+    fn is_bad(&mut self, eraseblock: u32) -> Result<bool, FlashError> {
+        self.0.is_bad(eraseblock)
+    }
+
+    fn mark_bad(&mut self, eraseblock: u32) -> Result<(), FlashError> {
+        self.0.mark_bad(eraseblock)
+    }
+
+    fn is_locked(&mut self, eraseblock: u32) -> Result<Option<bool>, FlashError> {
+        self.0.is_locked(eraseblock)
+    }
+
+    fn set_locked(&mut self, eraseblock: u32, locked: bool) -> Result<(), FlashError> {
+        if locked && eraseblock == 1 {
+            let offset = self.geometry().offset_of(eraseblock);
+            return Err(FlashError { op: FlashOp::Lock, offset, fault: FlashFault::Failed });
+        }
+        self.0.set_locked(eraseblock, locked)
+    }
+}
+
+#[test]
+fn a_lock_that_cannot_be_put_back_is_an_error() {
+    let image = noise(2, 3 * SIZE);
+    let mut flash = Simulation::new(nor(4096, 8), 1);
+    flash.set_lockable(1, true);
+    [0, 1, 2].into_iter().for_each(|eraseblock| flash.lock(eraseblock));
+    let mut flash = Stubborn(flash);
+    let mut report = Report::default();
+    let plan = plan_write(&mut flash, &mut &image[..], &Options::default(), &mut quiet).unwrap();
+    let error = plan.execute(&mut flash, &mut &image[..], &mut report, &mut quiet).unwrap_err();
+    assert!(matches!(error, Error::Flash(FlashError { op: FlashOp::Lock, offset: 4096, .. })), "{error}");
+    assert_eq!((report.unlocked, report.locked, report.written), (3, 2, 3));
+    assert_holds(&flash.0, &image);
+    assert_eq!([0, 1, 2].map(|eraseblock| flash.0.locked(eraseblock)), [true, false, true]);
 }
