@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use flashwright_tree::{
-    Content, HostFile, Kind, Node, NodeId, NodeKind, Source, Tree, display_path, join_path,
+    Content, Directory, HostFile, Kind, Node, NodeId, NodeKind, Source, Tree, display_path, join_path,
 };
 use rustix::fs::FileType;
 
@@ -134,7 +134,7 @@ fn node_kind(
         Action::Fifo => NodeKind::Fifo,
         Action::Socket => NodeKind::Socket,
         // The others never come here, see `apply` and `make`.
-        _ => NodeKind::Directory(std::collections::BTreeMap::new()),
+        _ => NodeKind::Directory(Directory::new()),
     };
     Ok((kind, None))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flashwright_tree::{
-    Kind, Metadata, Node, NodeId, NodeKind, Timestamp, Tree, TreeError, display_path, join_path,
+    Directory, Kind, Metadata, Node, NodeId, NodeKind, Timestamp, Tree, TreeError, display_path, join_path,
 };
 
 use crate::declaration::Meta;
@@ -160,7 +160,7 @@ impl<'o> Builder<'o> {
 
     fn default_directory(&self, path: &[u8]) -> Result<Node, Error> {
         let meta = self.metadata(&Meta::default(), Kind::Directory, path)?;
-        Ok(Node::new(meta, NodeKind::Directory(std::collections::BTreeMap::new())))
+        Ok(Node::new(meta, NodeKind::Directory(Directory::new())))
     }
 
     /// Metadata of a new node: what is stated, else the defaults, after the policies.
@@ -199,7 +199,9 @@ impl<'o> Builder<'o> {
         if kind != Kind::Symlink {
             old.permissions = permissions.unwrap_or(old.permissions);
         }
-        old.xattrs.extend(meta.xattrs.iter().map(|(name, value)| (name.clone(), value.clone())));
+        for (name, value) in &meta.xattrs {
+            old.xattrs.insert(name.clone(), value.clone());
+        }
         Ok(())
     }
 
@@ -387,9 +389,7 @@ impl<'o> Builder<'o> {
 /// A node without its entries, when it is a directory.
 pub(crate) fn childless(node: &Node) -> Node {
     match node.kind {
-        NodeKind::Directory(_) => {
-            Node::new(node.metadata.clone(), NodeKind::Directory(std::collections::BTreeMap::new()))
-        }
+        NodeKind::Directory(_) => Node::new(node.metadata.clone(), NodeKind::Directory(Directory::new())),
         _ => node.clone(),
     }
 }

@@ -26,6 +26,7 @@ mod glob;
 mod image;
 mod init_list;
 mod liminix;
+mod names;
 mod options;
 mod output;
 mod pack_file;

@@ -1,20 +1,21 @@
 //! Host files and directories into the tree: one `statat` for each, no data read, no root needed.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flashwright_tree::{
-    Content, Device, HostFile, Identity, Metadata, Node, NodeId, NodeKind, Source, Timestamp, Tree, Xattrs,
-    display_path, join_path,
+    Content, Device, Directory, HostFile, Identity, Metadata, Node, NodeId, NodeKind, Source, Timestamp,
+    Tree, Xattrs, display_path, join_path,
 };
 use rustix::fs::{self, Access, AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use crate::builder::{Builder, Origin, Spot};
+use crate::names::Names;
 use crate::{Error, Severity, XattrPolicy};
 
 /// Carries `host` into the image at `at` (normal form). A directory comes with all that is in it.
@@ -40,12 +41,13 @@ pub(crate) fn scan(builder: &mut Builder<'_>, request: &Request<'_>) -> Result<(
         },
         builder,
         origin: request.origin,
-        pending: Vec::new(),
+        levels: Vec::new(),
         foreign_xattrs: BTreeMap::new(),
     };
-    scan.start(request, &stat)?;
-    while let Some(directory) = scan.pending.pop() {
-        scan.directory(&directory)?;
+    let mut next = scan.start(request, &stat)?;
+    while let Some(directory) = next {
+        scan.directory(directory)?;
+        next = scan.next_directory();
     }
     scan.report_xattrs();
     Ok(())
@@ -105,14 +107,25 @@ struct Settings {
     device: u64,
 }
 
-/// A directory whose entries are still to be read.
+/// A directory whose entries are to be read next.
 #[derive(Debug)]
 struct Pending {
-    host: PathBuf,
+    host: Arc<Path>,
     path: Vec<u8>,
     id: NodeId,
     /// Whether `host` may be a symlink: only where the scan starts.
     follow: bool,
+}
+
+/// A directory that was read, while some of those in it were not. What makes their paths stands here once: there may be
+/// a million of them.
+#[derive(Debug)]
+struct Level {
+    host: Arc<Path>,
+    path: Vec<u8>,
+    names: Names,
+    /// Of each directory in it that was not read, the index of its name, and its node.
+    unread: Vec<(u32, NodeId)>,
 }
 
 #[derive(Debug)]
@@ -120,7 +133,8 @@ struct Scan<'b, 'o> {
     builder: &'b mut Builder<'o>,
     settings: Settings,
     origin: Origin,
-    pending: Vec<Pending>,
+    /// From where the scan started inwards.
+    levels: Vec<Level>,
     /// Attributes left behind, with how many files have them and the first of these.
     foreign_xattrs: BTreeMap<Vec<u8>, (u64, PathBuf)>,
 }
@@ -128,13 +142,15 @@ struct Scan<'b, 'o> {
 /// One name of a host directory while it is looked at.
 struct Entry<'a> {
     directory: BorrowedFd<'a>,
-    name: &'a CString,
+    name: &'a CStr,
     host: PathBuf,
+    /// The folder that `host` is in, when more of it may come.
+    folder: Option<&'a Arc<Path>>,
     stat: &'a Stat,
 }
 
 impl Scan<'_, '_> {
-    fn start(&mut self, request: &Request<'_>, stat: &Stat) -> Result<(), Error> {
+    fn start(&mut self, request: &Request<'_>, stat: &Stat) -> Result<Option<Pending>, Error> {
         // The parent of `host` stands in for the directory, so that one path serves all; following is done here.
         let host = if request.follow && FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             std::fs::canonicalize(request.host).map_err(|e| Error::io("read", request.host, e))?
@@ -142,20 +158,18 @@ impl Scan<'_, '_> {
             request.host.to_owned()
         };
         let name = c_string(host.as_os_str().as_bytes()).map_err(|e| Error::io("read", &host, e))?;
-        let entry = Entry { directory: fs::CWD, name: &name, host, stat };
+        let entry = Entry { directory: fs::CWD, name: &name, host, folder: None, stat };
         match self.builder.parent(request.at, self.origin)? {
-            Some(spot) => self.entry(spot, entry),
+            Some(spot) => {
+                let id = self.entry(spot, &entry)?;
+                Ok(id.map(|id| Pending { host: entry.host.into(), path: spot.path(), id, follow: true }))
+            }
             None => {
                 let metadata = self.metadata(&entry, b"")?;
                 self.warn_of_closed_root(&metadata, &entry.host);
                 self.builder.replace_metadata(Tree::ROOT, metadata, self.origin);
-                self.pending.push(Pending {
-                    host: entry.host,
-                    path: Vec::new(),
-                    id: Tree::ROOT,
-                    follow: true,
-                });
-                Ok(())
+                let (host, id) = (entry.host.into(), Tree::ROOT);
+                Ok(Some(Pending { host, path: Vec::new(), id, follow: true }))
             }
         }
     }
@@ -173,52 +187,65 @@ impl Scan<'_, '_> {
     }
 
     /// Reads all entries of one directory, in byte order so that notes and errors do not depend on the host.
-    fn directory(&mut self, pending: &Pending) -> Result<(), Error> {
+    fn directory(&mut self, pending: Pending) -> Result<(), Error> {
         let error = |doing: &str, e| Error::io(doing, &pending.host, e);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let flags = if pending.follow { flags } else { flags | OFlags::NOFOLLOW };
-        let fd = fs::open(&pending.host, flags, Mode::empty()).map_err(|e| error("open directory", e))?;
+        let fd = fs::open(&*pending.host, flags, Mode::empty()).map_err(|e| error("open directory", e))?;
         let (names, dir) = read_names(fd).map_err(|e| error("read directory", e))?;
         let fd = dir.fd().map_err(|e| error("read directory", e))?;
-        for name in &names {
-            let path = join_path(&pending.path, name.as_bytes());
+        let mut unread = Vec::new();
+        for (index, name) in names.iter() {
+            let path = join_path(&pending.path, name.to_bytes());
             if self.builder.chain.excludes(&path) {
                 continue;
             }
-            let host = pending.host.join(OsStr::from_bytes(name.as_bytes()));
+            let host = pending.host.join(OsStr::from_bytes(name.to_bytes()));
             let stat =
                 fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("read", &host, e))?;
-            let spot = Spot { directory: pending.id, directory_path: &pending.path, name: name.as_bytes() };
-            self.entry(spot, Entry { directory: fd, name, host, stat: &stat })?;
+            let spot = Spot { directory: pending.id, directory_path: &pending.path, name: name.to_bytes() };
+            let entry = Entry { directory: fd, name, host, folder: Some(&pending.host), stat: &stat };
+            unread.extend(self.entry(spot, &entry)?.map(|id| (index, id)));
+        }
+        self.builder.tree.compact(pending.id);
+        if !unread.is_empty() {
+            self.levels.push(Level { host: pending.host, path: pending.path, names, unread });
         }
         Ok(())
     }
 
-    fn entry(&mut self, spot: Spot<'_>, entry: Entry<'_>) -> Result<(), Error> {
+    fn next_directory(&mut self) -> Option<Pending> {
+        let level = self.levels.last_mut()?;
+        let (index, id) = level.unread.pop()?;
+        let name = level.names.get(index).to_bytes();
+        let (host, path) = (level.host.join(OsStr::from_bytes(name)).into(), join_path(&level.path, name));
+        if level.unread.is_empty() {
+            self.levels.pop();
+        }
+        Some(Pending { host, path, id, follow: false })
+    }
+
+    /// Puts it into the tree. The node of a directory that is to be read.
+    fn entry(&mut self, spot: Spot<'_>, entry: &Entry<'_>) -> Result<Option<NodeId>, Error> {
         let is_directory = FileType::from_raw_mode(entry.stat.st_mode) == FileType::Directory;
         let elsewhere = self.settings.one_file_system && entry.stat.st_dev != self.settings.device;
         if elsewhere {
-            self.leave_out(&spot, &entry, is_directory);
+            self.leave_out(&spot, entry, is_directory);
             if !is_directory {
-                return Ok(());
+                return Ok(None);
             }
         }
         let inode = (entry.stat.st_dev, entry.stat.st_ino);
         let shared = self.settings.hard_links && !is_directory && entry.stat.st_nlink > 1;
         if let Some(&id) = self.builder.inodes.get(&inode).filter(|_| shared) {
-            return self.builder.put_link(spot, id, self.origin);
+            return self.builder.put_link(spot, id, self.origin).map(|()| None);
         }
-        let path = spot.path();
-        let node = Node::new(self.metadata(&entry, &path)?, self.kind(&entry)?);
+        let node = Node::new(self.metadata(entry, &spot.path())?, self.kind(entry)?);
         let id = self.builder.put(spot, node, self.origin)?;
         if shared {
             self.builder.inodes.insert(inode, id);
         }
-        if is_directory && !elsewhere {
-            let follow = entry.directory.as_raw_fd() == fs::CWD.as_raw_fd();
-            self.pending.push(Pending { host: entry.host, path, id, follow });
-        }
-        Ok(())
+        Ok((is_directory && !elsewhere).then_some(id))
     }
 
     fn leave_out(&mut self, spot: &Spot<'_>, entry: &Entry<'_>, is_directory: bool) {
@@ -253,7 +280,7 @@ impl Scan<'_, '_> {
         let stat = entry.stat;
         let device = || Device { major: fs::major(stat.st_rdev), minor: fs::minor(stat.st_rdev) };
         Ok(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => NodeKind::Directory(BTreeMap::new()),
+            FileType::Directory => NodeKind::Directory(Directory::new()),
             FileType::RegularFile => NodeKind::File(content_of(entry)?),
             FileType::Symlink => {
                 let target = fs::readlinkat(entry.directory, entry.name, Vec::new())
@@ -330,7 +357,8 @@ pub(crate) fn host_content(host: &Path) -> Result<(Content, Stat), Error> {
             .with_help("data comes from regular files; a directory comes in as a source"));
     }
     let name = c_string(host.as_os_str().as_bytes()).map_err(|e| Error::io("read", host, e))?;
-    let content = content_of(&Entry { directory: fs::CWD, name: &name, host: host.to_owned(), stat: &stat })?;
+    let host = host.to_owned();
+    let content = content_of(&Entry { directory: fs::CWD, name: &name, host, folder: None, stat: &stat })?;
     Ok((content, stat))
 }
 
@@ -349,7 +377,12 @@ fn content_of(entry: &Entry<'_>) -> Result<Content, Error> {
         len,
         mtime: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
     };
-    let file = Arc::new(HostFile::with_identity(entry.host.clone(), identity));
+    let file = Arc::new(match entry.folder {
+        Some(folder) => {
+            HostFile::within(Arc::clone(folder), OsStr::from_bytes(entry.name.to_bytes()), identity)
+        }
+        None => HostFile::within(entry.host.as_path().into(), OsStr::new(""), identity),
+    });
     if u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) >= len {
         return Ok(Content::from_host(file));
     }
@@ -389,16 +422,16 @@ fn seek(fd: &OwnedFd, to: SeekFrom) -> Result<Option<u64>, Errno> {
     }
 }
 
-fn read_names(fd: OwnedFd) -> Result<(Vec<CString>, Dir), Errno> {
-    let mut names = Vec::new();
+fn read_names(fd: OwnedFd) -> Result<(Names, Dir), Errno> {
+    let mut names = Names::default();
     let mut dir = Dir::new(fd)?;
     while let Some(entry) = dir.read() {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            names.push(entry.file_name().to_owned());
+            names.push(entry.file_name());
         }
     }
-    names.sort_unstable();
+    names.sort();
     Ok((names, dir))
 }
 

@@ -255,10 +255,9 @@ fn add_pseudo(builder: &mut Builder<'_>, path: &Path, at: &[u8]) -> Result<(), E
     for (message, span) in parsed.notes {
         builder.note(crate::Severity::Warning, message, Some(document.at(span)));
     }
-    let section = parsed.data_start.map(|start| Section {
-        file: Arc::new(HostFile::new(path.to_owned(), &metadata)),
-        start: start as u64,
-    });
+    let section = parsed
+        .data_start
+        .map(|start| Section { file: Arc::new(HostFile::new(path, &metadata)), start: start as u64 });
     apply(builder, &parsed.declarations, &document, at, section.as_ref())
 }
 

@@ -148,7 +148,7 @@ fn blocks_that_are_not_stored_are_holes() {
     let tree = open("gzip").tree().unwrap();
     let content = |path: &[u8]| tree.node(tree.resolve(path).unwrap()).content().unwrap().clone();
     let hole = content(b"hole");
-    assert!(matches!(hole.extents(), [only] if matches!(only.source, Source::Hole)));
+    assert!(matches!(&*hole.extents(), [only] if matches!(only.source, Source::Hole)));
     assert_eq!(hole.len(), 1 << 20);
     let sparse = content(b"sparse");
     let kinds: Vec<_> = sparse.extents().iter().map(|e| matches!(e.source, Source::Hole)).collect();

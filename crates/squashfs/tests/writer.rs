@@ -211,7 +211,7 @@ fn a_file_that_changes_is_an_error_with_its_path_in_the_image() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
     fs::write(&path, noise(1, 3 * BLOCK)).unwrap();
-    let file = Arc::new(HostFile::new(path.clone(), &fs::metadata(&path).unwrap()));
+    let file = Arc::new(HostFile::new(&path, &fs::metadata(&path).unwrap()));
     let mut tree = Tree::new();
     tree.insert(Tree::ROOT, b"etc", Node::file(0o644, Content::from_host(file))).unwrap();
     assert!(try_write(&tree, &options()).is_ok());

@@ -1,15 +1,18 @@
 //! Where the bytes of a file come from, and reading them in any order.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use crate::ContentError;
+use crate::{ContentError, Name};
 
 /// Random access to the bytes of some container (an archive, another image) that file data is taken from.
 pub trait ReadAt: fmt::Debug + Send + Sync {
@@ -77,27 +80,33 @@ impl Identity {
 /// A regular file of the host, as it was when the tree was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFile {
-    path: PathBuf,
+    directory: Arc<Path>,
+    /// Empty when `directory` is the whole path.
+    name: Name,
     identity: Identity,
 }
 
 impl HostFile {
     /// The file at `path`, in the state that `metadata` describes.
     #[must_use]
-    pub fn new(path: PathBuf, metadata: &Metadata) -> Self {
-        HostFile { path, identity: metadata.into() }
+    pub fn new(path: &Path, metadata: &Metadata) -> Self {
+        Self::within(path.into(), OsStr::new(""), metadata.into())
     }
 
-    /// The file at `path`, in the state `identity`: for callers who have asked the host already.
+    /// The file `name` of the host's `directory`, in the state `identity`: for callers who have asked the host already,
+    /// and have many files of one directory. When `name` is empty, `directory` is the path of the file.
     #[must_use]
-    pub const fn with_identity(path: PathBuf, identity: Identity) -> Self {
-        HostFile { path, identity }
+    pub fn within(directory: Arc<Path>, name: &OsStr, identity: Identity) -> Self {
+        HostFile { directory, name: name.as_bytes().into(), identity }
     }
 
     /// Path on the host.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> PathBuf {
+        if self.name.is_empty() {
+            return self.directory.to_path_buf();
+        }
+        self.directory.join(OsStr::from_bytes(&self.name))
     }
 
     /// The state the file was in.
@@ -114,7 +123,7 @@ impl HostFile {
         // NONBLOCK: were the file replaced by a fifo, opening it would wait for a writer for ever.
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
         let file =
-            OpenOptions::new().read(true).custom_flags(flags).open(&self.path).map_err(|e| self.io(e))?;
+            OpenOptions::new().read(true).custom_flags(flags).open(self.path()).map_err(|e| self.io(e))?;
         self.check(&file)?;
         Ok(file)
     }
@@ -127,12 +136,12 @@ impl HostFile {
         let now = Identity::from(&file.metadata().map_err(|e| self.io(e))?);
         match self.identity.difference(now) {
             None => Ok(()),
-            Some(what) => Err(ContentError::Changed { path: self.path.clone(), what }),
+            Some(what) => Err(ContentError::Changed { path: self.path(), what }),
         }
     }
 
     fn io(&self, error: io::Error) -> ContentError {
-        ContentError::Io { path: self.path.clone(), error }
+        ContentError::Io { path: self.path(), error }
     }
 }
 
@@ -163,16 +172,27 @@ pub struct Extent {
 }
 
 /// The data of a regular file: extents in order, without gaps.
-#[derive(Debug, Clone, Default)]
-pub struct Content {
-    extents: Vec<Extent>,
+#[derive(Debug, Clone)]
+pub struct Content(Extents);
+
+#[derive(Debug, Clone)]
+enum Extents {
+    Listed(Vec<Extent>),
+    /// One host file from its first byte to its last, as most files are: a list of one would take more memory.
+    Host(Arc<HostFile>),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Content::empty()
+    }
 }
 
 impl Content {
     /// No data: a file of 0 bytes.
     #[must_use]
     pub const fn empty() -> Self {
-        Content { extents: Vec::new() }
+        Content(Extents::Listed(Vec::new()))
     }
 
     /// Data in memory.
@@ -186,8 +206,7 @@ impl Content {
     /// The whole of a host file, without regard to holes.
     #[must_use]
     pub fn from_host(file: Arc<HostFile>) -> Self {
-        let len = file.identity().len;
-        Content::empty().with(Source::Host(file), 0, len)
+        if file.identity.len == 0 { Content::empty() } else { Content(Extents::Host(file)) }
     }
 
     /// This content with `len` bytes more, found at `source_offset` of `source`. Holes that touch are joined.
@@ -195,49 +214,71 @@ impl Content {
     /// # Panics
     /// When the file would pass 2^64 - 1 bytes.
     #[must_use]
-    pub fn with(mut self, source: Source, source_offset: u64, len: u64) -> Self {
+    pub fn with(self, source: Source, source_offset: u64, len: u64) -> Self {
         if len == 0 {
             return self;
         }
         let start = self.len();
         assert!(start.checked_add(len).is_some(), "a file has at most 2^64 - 1 bytes");
-        match (self.extents.last_mut(), &source) {
+        let mut extents = match self.0 {
+            Extents::Listed(extents) => extents,
+            Extents::Host(_) => self.extents().into_owned(),
+        };
+        match (extents.last_mut(), &source) {
             (Some(last), Source::Hole) if matches!(last.source, Source::Hole) => last.len += len,
-            _ => self.extents.push(Extent { start, len, source, source_offset }),
+            (last, _) => {
+                if last.is_none() {
+                    // Most files have one, and a list grows by several.
+                    extents.reserve_exact(1);
+                }
+                extents.push(Extent { start, len, source, source_offset });
+            }
         }
-        self
+        Content(Extents::Listed(extents))
     }
 
     /// Length in bytes, holes included.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.extents.last().map_or(0, |last| last.start + last.len)
+        match &self.0 {
+            Extents::Listed(extents) => extents.last().map_or(0, |last| last.start + last.len),
+            Extents::Host(file) => file.identity.len,
+        }
     }
 
     /// True for a file of 0 bytes.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.extents.is_empty()
+        matches!(&self.0, Extents::Listed(extents) if extents.is_empty())
     }
 
     /// The extents, in order of their position.
     #[must_use]
-    pub fn extents(&self) -> &[Extent] {
-        &self.extents
+    pub fn extents(&self) -> Cow<'_, [Extent]> {
+        match &self.0 {
+            Extents::Listed(extents) => Cow::Borrowed(extents),
+            Extents::Host(file) => {
+                let source = Source::Host(Arc::clone(file));
+                Cow::Owned(vec![Extent { start: 0, len: file.identity.len, source, source_offset: 0 }])
+            }
+        }
     }
 
-    /// True when `len` bytes from `offset` lie in one hole, so that nothing need be read.
+    /// Bytes from `offset` on that lie in one hole, so that they need not be read; 0 where data begins, and past the end.
+    #[must_use]
+    pub fn hole_at(&self, offset: u64) -> u64 {
+        let Extents::Listed(extents) = &self.0 else { return 0 };
+        match extents.get(extent_at(extents, offset)) {
+            Some(extent) if matches!(extent.source, Source::Hole) => extent.start + extent.len - offset,
+            _ => 0,
+        }
+    }
+
+    /// True when `len` bytes from `offset` lie in one hole.
     #[must_use]
     pub fn is_hole(&self, offset: u64, len: u64) -> bool {
-        let index = self.extent_at(offset);
-        self.extents.get(index).is_some_and(|extent| {
-            matches!(extent.source, Source::Hole) && offset - extent.start + len <= extent.len
-        })
-    }
-
-    /// Index of the extent that holds byte `offset`; the number of extents when it is past the end.
-    fn extent_at(&self, offset: u64) -> usize {
-        self.extents.partition_point(|extent| extent.start + extent.len <= offset)
+        let hole = self.hole_at(offset);
+        hole > 0 && len <= hole
     }
 
     /// Starts reading. Host files are opened when first needed, one at a time.
@@ -260,6 +301,11 @@ impl Content {
     }
 }
 
+/// Index of the extent that holds byte `offset`; the number of extents when it is past the end.
+fn extent_at(extents: &[Extent], offset: u64) -> usize {
+    extents.partition_point(|extent| extent.start + extent.len <= offset)
+}
+
 /// Reads a [`Content`] at any offset, and notices host files that change meanwhile.
 #[derive(Debug)]
 pub struct ContentReader<'a> {
@@ -275,9 +321,10 @@ impl ContentReader<'_> {
     /// [`ContentError::Io`] and [`ContentError::Source`] as the host or source says, [`ContentError::Changed`] when
     /// a host file is not what it was. Asking for bytes past the end is [`ContentError::Source`].
     pub fn read_exact_at(&mut self, mut offset: u64, mut buffer: &mut [u8]) -> Result<(), ContentError> {
-        let mut index = self.content.extent_at(offset);
+        let extents = self.content.extents();
+        let mut index = extent_at(&extents, offset);
         while !buffer.is_empty() {
-            let Some(extent) = self.content.extents.get(index) else {
+            let Some(extent) = extents.get(index) else {
                 return Err(ContentError::Source(io::ErrorKind::UnexpectedEof.into()));
             };
             let skip = offset - extent.start;
@@ -349,7 +396,7 @@ mod tests {
     use std::io::Write;
 
     fn host(path: &Path) -> Arc<HostFile> {
-        Arc::new(HostFile::new(path.to_owned(), &fs::metadata(path).unwrap()))
+        Arc::new(HostFile::new(path, &fs::metadata(path).unwrap()))
     }
 
     #[test]

@@ -25,12 +25,14 @@ mod name;
 mod node;
 mod tree;
 mod walk;
+mod xattrs;
 
 pub use compare::{Difference, compare};
 pub use content::{Content, ContentReader, Extent, HostFile, Identity, ReadAt, Source};
 pub use error::{ContentError, TreeError};
 pub use finding::{Finding, Findings, MAX_FINDINGS, NextStep, Severity};
-pub use name::{PathDisplay, check_name, display_path, join_path};
-pub use node::{Device, Directory, Kind, Metadata, Node, NodeKind, Timestamp, Xattrs};
+pub use name::{Name, PathDisplay, check_name, display_path, join_path};
+pub use node::{Device, Directory, Kind, Metadata, Node, NodeKind, Timestamp};
 pub use tree::{NodeId, Tree};
 pub use walk::{Walk, WalkEntry};
+pub use xattrs::Xattrs;

@@ -1,8 +1,82 @@
 //! Names and paths: bytes with three rules (not empty, no `/`, no NUL) and a safe way to print them.
 
-use std::fmt::{self, Display, Write};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::fmt::{self, Debug, Display, Write};
+use std::ops::Deref;
 
 use crate::TreeError;
+
+/// A name in a directory, as bytes. Short ones, as most are, need no memory of their own, so that trees of a million
+/// nodes stay small.
+#[derive(Clone)]
+pub struct Name(Bytes);
+
+/// Longest name that stands in its [`Name`], bytes: what makes it as large as a `Vec`.
+const SHORT: usize = 22;
+
+#[derive(Clone)]
+enum Bytes {
+    /// Length, and that many bytes.
+    Short(u8, [u8; SHORT]),
+    Long(Box<[u8]>),
+}
+
+impl From<&[u8]> for Name {
+    fn from(name: &[u8]) -> Self {
+        let mut bytes = [0; SHORT];
+        match (bytes.get_mut(..name.len()), u8::try_from(name.len())) {
+            (Some(start), Ok(len)) => {
+                start.copy_from_slice(name);
+                Name(Bytes::Short(len, bytes))
+            }
+            _ => Name(Bytes::Long(name.into())),
+        }
+    }
+}
+
+impl Deref for Name {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Short(len, bytes) => &bytes[..usize::from(*len)],
+            Bytes::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Debug::fmt(&**self, f)
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Name {}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
 
 /// Checks that `name` can name a directory entry: not empty, no `/`, no NUL byte, neither `.` nor `..`.
 ///
@@ -86,6 +160,18 @@ mod tests {
         for good in [&b"a"[..], b"...", b".a", b"\xff", b"a\nb", b" "] {
             assert!(check_name(good).is_ok(), "{good:?}");
         }
+    }
+
+    #[test]
+    fn names_of_any_length_are_what_they_were_made_of() {
+        assert_eq!(size_of::<Name>(), size_of::<Vec<u8>>());
+        let longest = [b'x'; 300];
+        for len in 0..longest.len() {
+            assert_eq!(&*Name::from(&longest[..len]), &longest[..len]);
+        }
+        let mut names = [&longest[..40], b"a", b"", b"xx", b"x\0"].map(Name::from);
+        names.sort();
+        assert_eq!(names.each_ref().map(|name| name.len()), [0, 1, 2, 2, 40]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Content, NodeId};
+use crate::{Content, Name, NodeId, Xattrs};
 
 /// Seconds and nanoseconds since 1970-01-01 00:00 UTC. Formats that hold less (SquashFS: whole unsigned 32-bit
 /// seconds) say so when they are written.
@@ -21,9 +21,6 @@ impl Timestamp {
         Timestamp { seconds, nanoseconds: 0 }
     }
 }
-
-/// Extended attributes by full name, prefix included (`user.mime_type`, `security.capability`).
-pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// What every node has, whatever its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,7 +87,7 @@ impl Device {
 }
 
 /// Names of a directory, in byte order, each with the node it names.
-pub type Directory = BTreeMap<Vec<u8>, NodeId>;
+pub type Directory = BTreeMap<Name, NodeId>;
 
 /// What a node is, with what only that kind has.
 #[derive(Debug, Clone)]

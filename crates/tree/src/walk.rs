@@ -3,7 +3,7 @@
 use std::collections::btree_map;
 
 use crate::name::join_path;
-use crate::{Node, NodeId, Tree};
+use crate::{Name, Node, NodeId, Tree};
 
 /// One name of the tree.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct Walk<'a> {
 struct Level<'a> {
     path: Vec<u8>,
     directory: NodeId,
-    entries: btree_map::Iter<'a, Vec<u8>, NodeId>,
+    entries: btree_map::Iter<'a, Name, NodeId>,
 }
 
 impl<'a> Walk<'a> {

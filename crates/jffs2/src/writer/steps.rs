@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use flashwright_media::{Endian, Field};
-use flashwright_tree::{Content, Device, Node as TreeNode, NodeId, NodeKind, Source, Tree, Walk, WalkEntry};
+use flashwright_tree::{Content, Device, Node as TreeNode, NodeId, NodeKind, Tree, Walk, WalkEntry};
 
 use super::node::{self, Data, Inode, Node};
 use super::plan::Plan;
@@ -143,7 +143,7 @@ impl<'a> Steps<'a> {
     fn piece(&self, id: NodeId, inode: Inode, offset: u64) -> (Step, u64) {
         let content = content(self.tree, id);
         let left = content.len() - offset;
-        let hole = hole_at(content, offset);
+        let hole = content.hole_at(offset);
         let hole = if hole == left { left } else { hole - hole % self.node_size };
         if hole > 0 {
             return (Step::Hole { inode, offset, len: hole, last: hole == left }, hole);
@@ -174,15 +174,6 @@ impl Iterator for Steps<'_> {
 /// The data of a regular file.
 pub(super) fn content(tree: &Tree, id: NodeId) -> &Content {
     tree.node(id).content().unwrap_or_else(|| unreachable!("only regular files are read"))
-}
-
-/// Bytes from `offset` on that are known to be a hole.
-fn hole_at(content: &Content, offset: u64) -> u64 {
-    let index = content.extents().partition_point(|extent| extent.start + extent.len <= offset);
-    match content.extents().get(index) {
-        Some(extent) if matches!(extent.source, Source::Hole) => extent.start + extent.len - offset,
-        _ => 0,
-    }
 }
 
 /// The only node of an inode that is no file with data.

@@ -101,7 +101,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Archive, Error> {
     Read::by_ref(&mut file).take(6).read_to_end(&mut head).map_err(io)?;
     let packing = packing(&head);
     if packing == Packing::Plain && metadata.is_file() {
-        let data = Source::Host(Arc::new(HostFile::new(path.to_owned(), &metadata)));
+        let data = Source::Host(Arc::new(HostFile::new(path, &metadata)));
         return Ok(Archive { reader: Arc::new(file), data, len: metadata.len() });
     }
     let failed = |error: io::Error| unpack_error(path, packing, error);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use flashwright_tree::{Content, NodeId, Source, Tree, Walk, WalkEntry};
+use flashwright_tree::{Content, NodeId, Tree, Walk, WalkEntry};
 
 use super::nodes::{NodeMaker, RawNode};
 use crate::format::BLOCK_SIZE;
@@ -64,7 +64,7 @@ impl<'a> Steps<'a> {
     fn part(&self, id: NodeId, inum: u32, offset: u64) -> (Step, u64) {
         let content = content(self.maker.tree, id);
         let left = content.len() - offset;
-        let hole = hole_at(content, offset);
+        let hole = content.hole_at(offset);
         // A hole that ends within a block makes the rest of the block zeros that are written.
         let hole = if hole == left { hole } else { hole - hole % u64::from(BLOCK_SIZE) };
         if hole > 0 {
@@ -101,13 +101,4 @@ impl Iterator for Steps<'_> {
 /// The data of a regular file.
 pub(super) fn content(tree: &Tree, id: NodeId) -> &Content {
     tree.node(id).content().unwrap_or_else(|| unreachable!("only regular files are read"))
-}
-
-/// Bytes from `offset` on that are known to be a hole.
-fn hole_at(content: &Content, offset: u64) -> u64 {
-    let index = content.extents().partition_point(|extent| extent.start + extent.len <= offset);
-    match content.extents().get(index) {
-        Some(extent) if matches!(extent.source, Source::Hole) => extent.start + extent.len - offset,
-        _ => 0,
-    }
 }

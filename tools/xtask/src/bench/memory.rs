@@ -17,6 +17,12 @@ pub(super) struct Options {
     /// Size of the tree, in millions of bytes; twice as much must be free on the disk of the build folder
     #[arg(long, value_name = "MB", default_value_t = 20_000)]
     size: u64,
+    /// Instead of much data: that many files of some bytes, 1000 in a directory
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    files: u64,
+    /// Instead of much data: that many empty directories, 1000 in a directory
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    directories: u64,
     /// Threads
     #[arg(short, long, default_value_t = 2)]
     jobs: usize,
@@ -36,6 +42,9 @@ const LENGTHS: [u64; 8] = [3_000, 700, 40_000, 131_072, 12_345, 500_000, 3_000_0
 /// Files of one directory.
 const FILES: u64 = 256;
 
+/// Nodes of one directory, where many nodes are what is measured.
+const NODES: u64 = 1000;
+
 /// Most bytes that fit into a JFFS2 image, with some room for its nodes.
 const JFFS2_LARGEST: u64 = 4_000_000_000;
 
@@ -46,6 +55,18 @@ impl Options {
             ([], true) => vec!["zlib"],
             (names, _) => names.iter().map(String::as_str).collect(),
         }
+    }
+
+    /// Writes what is to be packed; returns what it is, in words.
+    fn write(&self, tree: &Path) -> Result<String> {
+        if self.files + self.directories > 0 {
+            eprintln!("bench: making {} files, {} directories", self.files, self.directories);
+            write_nodes(tree, self.files, self.directories)?;
+            return Ok(format!("{} files of some bytes, {} empty directories", self.files, self.directories));
+        }
+        eprintln!("bench: writing {} MB", self.size);
+        let files = write_tree(tree, self.size * 1_000_000)?;
+        Ok(format!("{files} files, {} MB that no compressor makes smaller", self.size))
     }
 
     /// Format and its arguments, in words, and the most memory, bytes.
@@ -62,14 +83,17 @@ impl Options {
 /// `cargo xtask bench memory`.
 pub(super) fn run(options: &Options) -> Result<()> {
     let (format, words, limit) = options.format();
-    let bytes = options.size * 1_000_000;
-    ensure!(!options.jffs2 || bytes <= JFFS2_LARGEST, "a JFFS2 image has at most --size 4000");
+    ensure!(
+        !options.jffs2
+            || options.size * 1_000_000 <= JFFS2_LARGEST
+            || options.files + options.directories > 0,
+        "a JFFS2 image has at most --size 4000"
+    );
     let ours = flashwright()?;
     fs::create_dir_all(work_dir())?;
     let folder = tempfile::tempdir_in(work_dir())?;
     let (tree, image) = (folder.path().join("tree"), folder.path().join("image"));
-    eprintln!("bench: writing {} MB", options.size);
-    let files = write_tree(&tree, bytes)?;
+    let input = options.write(&tree)?;
     let mut highest = 0;
     let mut rows = String::new();
     for compression in options.compressors() {
@@ -83,11 +107,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         let (seconds, peak) = (usage.wall.as_secs_f64(), megabytes(usage.peak_memory));
         rows.push_str(&format!("| {compression} | {seconds:.0} s | {peak} |\n"));
     }
-    println!(
-        "{}- Input: {files} files, {} MB that no compressor makes smaller",
-        machine::describe(None),
-        options.size
-    );
+    println!("{}- Input: {input}", machine::describe(None));
     println!("- {} threads, {words}\n\n| | time | peak memory |\n|---|---|---|\n{rows}", options.jobs);
     let (peak, most) = (megabytes(highest), megabytes(limit));
     ensure!(!options.check || highest <= limit, "{peak} of memory, at most {most}");
@@ -111,6 +131,24 @@ fn write_tree(folder: &Path, bytes: u64) -> Result<u64> {
         files += 1;
     }
     Ok(files)
+}
+
+/// Makes small files and empty directories.
+fn write_nodes(folder: &Path, files: u64, directories: u64) -> Result<()> {
+    for number in 0..files + directories {
+        let parent = folder.join(format!("{:04}", number / NODES));
+        if number.is_multiple_of(NODES) {
+            fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        let path = parent.join(format!("node{number:07}"));
+        let made = if number < files {
+            fs::write(&path, path.as_os_str().as_encoded_bytes())
+        } else {
+            fs::create_dir(&path)
+        };
+        made.with_context(|| format!("cannot make {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// One file of noise.
@@ -151,5 +189,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(write_tree(folder.path(), 200_001).unwrap(), 6);
         assert_eq!(super::super::input::warm(folder.path()).unwrap().bytes, 200_001);
+    }
+
+    #[test]
+    fn the_tree_has_just_as_many_nodes() {
+        let folder = tempfile::tempdir().unwrap();
+        write_nodes(folder.path(), 1001, 1).unwrap();
+        let names = |folder: &str, kind: fn(&Path) -> bool| {
+            fs::read_dir(folder).unwrap().filter(|entry| kind(&entry.as_ref().unwrap().path())).count()
+        };
+        let second = folder.path().join("0001");
+        assert_eq!(names(folder.path().join("0000").to_str().unwrap(), Path::is_file), 1000);
+        assert_eq!(names(second.to_str().unwrap(), Path::is_file), 1);
+        assert_eq!(names(second.to_str().unwrap(), Path::is_dir), 1);
     }
 }
