@@ -72,9 +72,20 @@ fn meant(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
             (!in_order).then(|| "the format comes first: flashwright pack squashfs SOURCE… -o FILE".into())
         }
         ErrorKind::MissingRequiredArgument if arguments.first().is_some_and(|first| first == "pack") => {
-            Some("for example: flashwright pack squashfs rootfs/ -o root.squashfs".into())
+            let format = arguments.get(1).and_then(|word| word.to_str()).unwrap_or_default();
+            Some(format!("for example: flashwright pack {}", example(format)))
         }
         _ => None,
+    }
+}
+
+/// What follows `pack` for that format, with all that it cannot do without.
+fn example(format: &str) -> &'static str {
+    match format {
+        "jffs2" => "jffs2 rootfs/ -o root.jffs2 --endian big --eraseblock 64K",
+        "ubifs" => "ubifs rootfs/ -o root.ubifs --min-io 2048 --leb 126976 --max-lebs 2048",
+        "cpio" => "cpio rootfs/ -o initramfs.cpio",
+        _ => "squashfs rootfs/ -o root.squashfs",
     }
 }
 

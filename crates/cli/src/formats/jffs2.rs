@@ -49,7 +49,9 @@ fn judge(fit: Fit, shown: &Path) -> Result<Option<String>, Failure> {
     match fit.verdict() {
         Verdict::Fits => Ok(None),
         Verdict::NoRoom => Ok(Some(message)),
-        Verdict::TooLarge | Verdict::TooSmall => Err(Failure::new(Exit::DoesNotFit, message)
+        // The message says all that there is to do.
+        Verdict::TooSmall => Err(Failure::new(Exit::DoesNotFit, message)),
+        Verdict::TooLarge => Err(Failure::new(Exit::DoesNotFit, message)
             .help("--effort max makes it smaller, --node-size 16K much smaller; or take a larger partition")),
     }
 }

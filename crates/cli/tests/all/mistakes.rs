@@ -3,7 +3,7 @@
 use crate::common::Sandbox;
 
 /// Command line, exit code, what the message must have in it.
-const CASES: [(&str, i32, &str); 46] = [
+const CASES: [(&str, i32, &str); 49] = [
     ("", 2, "Usage: flashwright <COMMAND>"),
     ("image.toml", 2, "help: flashwright build image.toml"),
     ("root", 2, "help: flashwright pack squashfs root -o FILE"),
@@ -15,6 +15,13 @@ const CASES: [(&str, i32, &str); 46] = [
     ("pack -o out squashfs root", 2, "the format comes first"),
     ("pack jffs3 root -o out", 2, "formats: squashfs, jffs2, ubifs, cpio"),
     ("pack squashfs", 2, "for example: flashwright pack squashfs rootfs/ -o root.squashfs"),
+    (
+        "pack jffs2 root -o out --endian big",
+        2,
+        "for example: flashwright pack jffs2 rootfs/ -o root.jffs2 --endian",
+    ),
+    ("pack ubifs root -o out", 2, "for example: flashwright pack ubifs rootfs/ -o root.ubifs --min-io 2048"),
+    ("pack cpio", 2, "for example: flashwright pack cpio rootfs/ -o initramfs.cpio"),
     ("pack squashfs -o out", 2, "<SOURCE>..."),
     ("pack squashfs root", 2, "no output: -o FILE is missing"),
     ("pack squashfs root out.squashfs", 2, "did you mean -o out.squashfs?"),
