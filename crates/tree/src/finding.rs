@@ -10,6 +10,8 @@ pub const MAX_FINDINGS: usize = 1000;
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
+    /// Nothing is wrong: what a file system that was in use has for Linux to set right at the next mount.
+    Note,
     /// Linux works with it, but no sound writer makes it: wasted bytes, wrong statistics, names out of reach.
     Warning,
     /// Linux refuses the image or a file, or shows something that was not meant.
@@ -23,12 +25,15 @@ pub enum NextStep {
     CopyAgain,
     /// Whole, but wrong: whoever wrote it made a mistake.
     WriteAgain,
+    /// Nothing: Linux does it.
+    Mount,
 }
 
 impl NextStep {
     const fn text(self) -> &'static str {
         match self {
             NextStep::CopyAgain => "the image is damaged, copy or make it again",
+            NextStep::Mount => "Linux sets it right at the next mount",
             NextStep::WriteAgain => "its writer made a mistake, make the image again with another one",
         }
     }
@@ -96,6 +101,12 @@ impl Finding {
         Finding { severity: Severity::Warning, ..Self::error(what, expected, found) }
     }
 
+    /// As [`Finding::error`], but what Linux expects of a file system that was in use.
+    #[must_use]
+    pub fn note(what: impl Into<String>, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
+        Finding { severity: Severity::Note, next_step: NextStep::Mount, ..Self::error(what, expected, found) }
+    }
+
     /// This finding at that position, bytes from the start of the image, when it has none yet.
     #[must_use]
     pub fn at(mut self, offset: impl Into<u64>) -> Self {
@@ -131,7 +142,7 @@ impl Finding {
 pub struct Findings {
     /// The first [`MAX_FINDINGS`], in the order they were met. None: nothing is wrong.
     pub list: Vec<Finding>,
-    /// Findings beyond those.
+    /// Findings beyond those, notes not counted.
     pub more: u64,
 }
 
@@ -146,6 +157,13 @@ impl Findings {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// How many are worse than a note.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        let faults = self.list.iter().filter(|finding| finding.severity > Severity::Note).count();
+        self.more.saturating_add(faults as u64)
     }
 
     /// True when nothing worse than a warning was found.
@@ -164,7 +182,7 @@ impl Findings {
     pub fn add(&mut self, finding: Finding) {
         if self.list.len() < MAX_FINDINGS {
             self.list.push(finding);
-        } else {
+        } else if finding.severity > Severity::Note {
             self.more = self.more.saturating_add(1);
         }
     }
@@ -194,5 +212,16 @@ mod tests {
         (0..MAX_FINDINGS + 2).for_each(|_| findings.add(Finding::warning("a", "b", "c")));
         assert_eq!((findings.list.len(), findings.more), (MAX_FINDINGS, 2));
         assert!(!findings.is_clean() && !findings.is_usable() && findings.first_error().is_none());
+        findings.add(Finding::note("a", "b", "c"));
+        assert_eq!((findings.more, findings.faults()), (2, MAX_FINDINGS as u64 + 2));
+    }
+
+    #[test]
+    fn a_note_is_no_fault() {
+        let findings = Findings::from(Finding::note("journal", "nothing", "3 nodes"));
+        assert!(!findings.is_clean() && findings.is_usable());
+        assert_eq!(findings.faults(), 0);
+        let line = findings.list[0].to_string();
+        assert_eq!(line, "journal: expected nothing, found 3 nodes: Linux sets it right at the next mount");
     }
 }

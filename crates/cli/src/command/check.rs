@@ -19,17 +19,18 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let path = &args.image.image;
     let image = Image::open(path, &args.known)?;
     let Checked { findings, unchecked } = (image.format.check)(&image)?;
-    let count = findings.more.saturating_add(findings.list.len() as u64);
+    let count = findings.faults();
     if args.image.json {
         let list: Vec<Value> = findings.list.iter().map(object).collect();
         let format = image.format.name;
         print_json(
             &json!({ "format": format, "sound": count == 0, "count": count, "findings": list, "unchecked": unchecked }),
         )?;
-    } else if count > 0 {
+    } else if count > 0 || !args.quiet {
         print(&findings)?;
-    } else if !args.quiet {
-        print_line(&verdict(&image, &unchecked))?;
+        if count == 0 {
+            print_line(&verdict(&image, &findings, &unchecked))?;
+        }
     }
     match count {
         0 => Ok(()),
@@ -39,10 +40,13 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
 }
 
 /// That nothing is wrong, and with what.
-fn verdict(image: &Image<'_>, unchecked: &[&str]) -> String {
+fn verdict(image: &Image<'_>, findings: &Findings, unchecked: &[&str]) -> String {
     let (path, format) = (image.path.display(), image.format.name);
-    if unchecked.is_empty() {
+    if unchecked.is_empty() && findings.is_clean() {
         return format!("{path}: {format}: sound");
+    }
+    if unchecked.is_empty() {
+        return format!("{path}: {format}: sound, as a file system in use is");
     }
     format!("{path}: {format}: nothing wrong found, but not checked: {}", unchecked.join("; "))
 }
@@ -65,6 +69,7 @@ const fn severity(finding: &Finding) -> &'static str {
     match finding.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
+        Severity::Note => "note",
     }
 }
 

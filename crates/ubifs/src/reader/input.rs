@@ -37,6 +37,25 @@ pub(super) struct Scan {
     pub(super) stop: Option<ReadError>,
 }
 
+/// Bytes that Linux writes at once, at most, where the smallest write is smaller: drivers of NOR with a write buffer
+/// report up to this.
+const MAX_WRITE_SIZE: u32 = 1024;
+
+impl Scan {
+    /// Whether what stopped the scan of `leb` can be what a cut of power leaves: behind the write that was not finished,
+    /// nothing was written. Kernel: `no_more_nodes`, `is_last_write`.
+    pub(super) fn is_cut(&self, leb: &[u8], min_io_size: u32) -> bool {
+        let rest = leb.get(self.end as usize..).unwrap_or_default();
+        let header =
+            fixed::<CommonHeader>(rest, "node").ok().filter(|header| header.magic.get() == NODE_MAGIC);
+        // A header that is whole says where its write ends.
+        let len = header.map(|header| header.len.get()).filter(|&len| len as usize <= rest.len());
+        let end = self.end.saturating_add(len.unwrap_or(1).max(1));
+        let next = end.checked_next_multiple_of(min_io_size.max(MAX_WRITE_SIZE)).unwrap_or(u32::MAX);
+        leb.get(next as usize..).is_none_or(|rest| rest.iter().all(|&byte| byte == 0xff))
+    }
+}
+
 impl Input {
     pub(super) fn new(source: Arc<dyn ReadAt>, len: u64, leb_size: u32) -> Self {
         Input { source, len, leb_size }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::{Index, Leaf, Slot, add_entry, name_of, remove_entry};
-use super::input::{Input, ScannedNode, fixed};
+use super::input::{Input, Scan, ScannedNode, fixed};
 use super::limits::Budget;
 use super::superblock::{Facts, Master};
 use super::{Place, ReadError};
@@ -24,6 +24,8 @@ pub(super) struct Bud {
     pub(super) lnum: u32,
     /// First byte of the journal there.
     pub(super) offs: u32,
+    /// Which of the places that Linux writes to at the same time.
+    head: u32,
 }
 
 /// What the journal said.
@@ -34,6 +36,8 @@ pub(super) struct Journal {
     pub(super) nodes: u64,
     /// Where writing was cut off: what is wrong there.
     pub(super) torn: Vec<ReadError>,
+    /// What is wrong and is not what a cut of power leaves: Linux refuses to mount this.
+    pub(super) damaged: Vec<ReadError>,
     /// Sizes of files whose last data came before their inode.
     pub(super) sizes: BTreeMap<u32, u64>,
 }
@@ -84,8 +88,17 @@ pub(super) fn replay(
     let mut journal = Journal::default();
     read_log(facts, master, input, &mut journal)?;
     let mut entries = Vec::new();
-    for bud in journal.buds.clone() {
-        read_bud(bud, input, budget, &mut journal, &mut entries)?;
+    let buds = journal.buds.clone();
+    for (index, &bud) in buds.iter().enumerate() {
+        let bytes = input.leb(bud.lnum, "journal")?;
+        let scan = super::input::scan(&bytes, bud.lnum, bud.offs);
+        if scan.stop.is_some() {
+            let later = buds.get(index.saturating_add(1)..).unwrap_or_default();
+            let is_last = is_last_of_its_head(bud, later, input)?;
+            let cut = is_last && master.is_dirty() && scan.is_cut(&bytes, facts.sb.min_io_size.get());
+            journal.stopped(scan.stop.clone(), cut);
+        }
+        read_bud(bud, &bytes, scan, budget, &mut entries)?;
     }
     // Stable: what has equal numbers, which no kernel writes, stays as it was found.
     entries.sort_by_key(|entry| entry.sqnum);
@@ -100,6 +113,24 @@ pub(super) fn replay(
         journal.sizes = replay.found_sizes();
     }
     Ok(journal)
+}
+
+impl Journal {
+    fn stopped(&mut self, stop: Option<ReadError>, by_cut: bool) {
+        if by_cut { self.torn.extend(stop) } else { self.damaged.extend(stop) }
+    }
+}
+
+/// Whether nothing was written to a later bud of the same head: only there a cut of power leaves something unfinished.
+fn is_last_of_its_head(bud: Bud, later: &[Bud], input: &Input) -> Result<bool, ReadError> {
+    for later in later.iter().filter(|later| later.head == bud.head) {
+        let bytes = input.leb(later.lnum, "journal")?;
+        let written = bytes.get(later.offs as usize..).unwrap_or_default();
+        if written.iter().any(|&byte| byte != 0xff) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// For each inode the number of its last inode node, and whether that one says it is gone: an inode that was gone may
@@ -117,17 +148,26 @@ fn read_log(facts: &Facts, master: &Master, input: &Input, journal: &mut Journal
     let mut lnum = master.node.log_lnum.get();
     let mut commit = None;
     let mut starts: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut stop: Option<(ReadError, bool)> = None;
     for _ in 0..facts.sb.log_lebs.get() {
         let bytes = input.leb(lnum, "log")?;
-        let mut scan = super::input::scan(&bytes, lnum, 0);
+        let scan = super::input::scan(&bytes, lnum, 0);
+        let by_cut = master.is_dirty() && scan.is_cut(&bytes, facts.sb.min_io_size.get());
         let first = scan.nodes.first().copied();
         let place = Place { lnum, offs: 0 };
         match (commit, first) {
             (None, first) => commit = Some(commit_start(master, &bytes, first).map_err(|e| e.at(place))?),
             // Free, or what an older commit has left.
-            (Some(_), None) => break,
+            (Some(_), None) => {
+                stop = stop.or(scan.stop.map(|stop| (stop, by_cut)));
+                break;
+            }
             (Some(commit), Some(first)) if first.sqnum < commit => break,
             _ => {}
+        }
+        if let Some((stop, _)) = stop.take() {
+            // The log goes on behind it.
+            journal.stopped(Some(stop), false);
         }
         for node in &scan.nodes {
             let rest = bytes.get(node.offs as usize..).unwrap_or_default();
@@ -141,11 +181,14 @@ fn read_log(facts: &Facts, master: &Master, input: &Input, journal: &mut Journal
                 }
             }
         }
-        journal.torn.extend(scan.stop.take());
+        stop = scan.stop.map(|stop| (stop, by_cut));
         lnum = lnum.saturating_add(1);
         if lnum >= facts.lpt_first {
             lnum = LOG_LNUM;
         }
+    }
+    if let Some((stop, by_cut)) = stop {
+        journal.stopped(Some(stop), by_cut);
     }
     Ok(())
 }
@@ -171,7 +214,7 @@ fn add_bud(
     journal: &mut Journal,
 ) -> Result<(), ReadError> {
     let node = fixed::<RefNode>(node, NodeType::Ref.name())?;
-    let bud = Bud { lnum: node.lnum.get(), offs: node.offs.get() };
+    let bud = Bud { lnum: node.lnum.get(), offs: node.offs.get(), head: node.jhead.get() };
     if !facts.is_main(bud.lnum) || bud.offs > facts.sb.leb_size.get() || !bud.offs.is_multiple_of(8) {
         let place = Place { lnum: bud.lnum, offs: bud.offs };
         return Err(ReadError::corrupt("reference node", "a place in the main area", place));
@@ -186,18 +229,15 @@ fn add_bud(
 
 fn read_bud(
     bud: Bud,
-    input: &Input,
+    bytes: &[u8],
+    mut scan: Scan,
     budget: &mut Budget,
-    journal: &mut Journal,
     entries: &mut Vec<Entry>,
 ) -> Result<(), ReadError> {
-    let bytes = input.leb(bud.lnum, "journal")?;
-    let mut scan = super::input::scan(&bytes, bud.lnum, bud.offs);
     // Nodes that belong together count together or not at all.
     while scan.nodes.last().is_some_and(|node| node.group == group::IN) {
         scan.nodes.pop();
     }
-    journal.torn.extend(scan.stop.take());
     for node in scan.nodes {
         budget.charge(ENTRY_COST, "the journal")?;
         let place = Place { lnum: bud.lnum, offs: node.offs };
@@ -354,8 +394,10 @@ pub(super) fn orphans(facts: &Facts, master: &Master, input: &Input) -> Result<B
             let inums = inums.filter_map(|chunk| chunk.first_chunk().copied().map(u32::from_le_bytes));
             orphans.extend(inums);
         }
-        if let Some(stop) = scan.stop {
-            return Err(stop);
+        if let Some(stop) = &scan.stop
+            && !(master.is_dirty() && scan.is_cut(&bytes, facts.sb.min_io_size.get()))
+        {
+            return Err(stop.clone());
         }
     }
     Ok(orphans)

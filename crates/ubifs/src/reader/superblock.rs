@@ -11,8 +11,8 @@ use crate::format::lpt::{LptInput, LptLayout};
 use crate::format::node::node_crc;
 use crate::format::{
     ComprType, IdxNode, KeyHash, LOG_LNUM, MAX_FORMAT_VERSION, MAX_LEB_SIZE, MIN_FANOUT, MIN_LEB_SIZE,
-    MIN_LOG_LEBS, MIN_LPT_LEBS, MIN_MAIN_LEBS, MIN_MIN_IO_SIZE, MIN_ORPH_LEBS, MST_LEBS, MST_LNUM, MstNode,
-    NODE_MAGIC, NodeType, SbNode, mst_flags, sb_flags,
+    MIN_LOG_LEBS, MIN_LPT_LEBS, MIN_MAIN_LEBS, MIN_MIN_IO_SIZE, MIN_ORPH_LEBS, MST_LNUM, MstNode, NODE_MAGIC,
+    NodeType, SbNode, mst_flags, sb_flags,
 };
 
 /// Bytes by which an image is recognised.
@@ -163,6 +163,36 @@ pub(super) struct Master {
     pub(super) place: Place,
     /// What is wrong with the copies, though one of them is good.
     pub(super) doubts: Vec<ReadError>,
+    /// Whether that is what a cut of power leaves, so that Linux takes the good one; else it refuses to mount.
+    pub(super) recoverable: bool,
+}
+
+/// The copies in one LEB.
+struct Copies {
+    /// The last whole one.
+    last: Option<(MstNode, Place)>,
+    /// What follows it, when that is neither padding nor free space.
+    stop: Option<ReadError>,
+}
+
+/// Whether a cut of power can leave these copies, of which each takes `step` bytes of its LEB. Kernel:
+/// `ubifs_recover_master_node`.
+fn is_recoverable(copies: &[Copies; 2], step: u32, leb_size: u32) -> bool {
+    let [first, second] = copies;
+    let torn = first.stop.is_some();
+    let is_full = |offs: u32| offs.saturating_add(step.saturating_mul(2)) > leb_size;
+    match (&first.last, &second.last) {
+        (Some((a, at)), _) if a.flags.get() & mst_flags::RECOVERY != 0 && at.offs == 0 && !torn => true,
+        (Some((a, at)), Some((b, other))) if at.offs == other.offs => same(a, b),
+        // The first LEB was written, the second was not yet.
+        (Some((_, at)), Some((_, other))) => {
+            !torn && (other.offs.checked_add(step) == Some(at.offs) || at.offs == 0 && is_full(other.offs))
+        }
+        // A LEB that is full is erased before it is written again.
+        (Some((_, at)), None) => at.offs == 0 && !torn,
+        (None, Some((_, other))) => is_full(other.offs),
+        (None, None) => false,
+    }
 }
 
 impl Clone for ReadError {
@@ -177,16 +207,13 @@ impl Clone for ReadError {
 impl Master {
     /// The newest one: each of the two LEBs is filled from its start, the first of them first.
     pub(super) fn read(facts: &Facts, input: &Input) -> Result<Self, ReadError> {
-        let (mut found, mut doubts): (Vec<(MstNode, Place)>, Vec<ReadError>) = (Vec::new(), Vec::new());
-        for lnum in MST_LNUM..MST_LNUM.saturating_add(MST_LEBS) {
-            match last_in(input, lnum) {
-                Ok((node, place, stop)) => {
-                    found.push((node, place));
-                    doubts.extend(stop);
-                }
-                Err(error) if error.is_in_image() => doubts.push(error),
-                Err(error) => return Err(error),
-            }
+        let copies = [copies_in(input, MST_LNUM)?, copies_in(input, MST_LNUM.saturating_add(1))?];
+        let step = MstNode::LEN.next_multiple_of(facts.sb.min_io_size.get().max(1));
+        let recoverable = is_recoverable(&copies, step, facts.sb.leb_size.get());
+        let (mut found, mut doubts) = (Vec::new(), Vec::new());
+        for Copies { last, stop } in copies {
+            found.extend(last);
+            doubts.extend(stop);
         }
         // Both copies are written one after another, so the higher number is newer; of equal ones the first.
         let Some(&(node, place)) =
@@ -202,7 +229,13 @@ impl Master {
                 ReadError::corrupt("master node", "the same in LEB 1 and 2", "different ones").at(*place),
             );
         }
-        let master = Master { node, place, doubts };
+        // Copies that come and go as a whole are those of a file system that has seen many commits.
+        let recoverable = recoverable && (found.len() == 2 || node.cmt_no.get() > 0);
+        if !recoverable && doubts.is_empty() {
+            let expected = "at the same place in LEB 1 and 2, or one write apart";
+            doubts.push(ReadError::corrupt("master node", expected, place.offs).at(place));
+        }
+        let master = Master { node, place, doubts, recoverable };
         master.check(facts).map_err(|error| error.at(place))?;
         Ok(master)
     }
@@ -242,20 +275,20 @@ fn same(a: &MstNode, b: &MstNode) -> bool {
     plain(a) == plain(b)
 }
 
-/// The last master node of a LEB, and what follows it when that is neither padding nor free space.
-fn last_in(input: &Input, lnum: u32) -> Result<(MstNode, Place, Option<ReadError>), ReadError> {
-    let bytes = input.leb(lnum, "master node")?;
+/// The master nodes of a LEB.
+fn copies_in(input: &Input, lnum: u32) -> Result<Copies, ReadError> {
+    let bytes = match input.leb(lnum, "master node") {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_in_image() => return Ok(Copies { last: None, stop: Some(error) }),
+        Err(error) => return Err(error),
+    };
     let mut scan = scan(&bytes, lnum, 0);
     let last = scan.nodes.iter().rfind(|node| node.node_type == NodeType::Mst && node.len == MstNode::LEN);
-    let node = last.and_then(|last| {
+    let last = last.and_then(|last| {
         let (node, _) = MstNode::read_from_prefix(bytes.get(last.offs as usize..)?).ok()?;
         Some((node, Place { lnum, offs: last.offs }))
     });
-    match node {
-        Some((node, place)) => Ok((node, place, scan.stop.take())),
-        None => Err(scan
-            .stop
-            .take()
-            .unwrap_or_else(|| ReadError::corrupt("master node", "one", "none").at(Place { lnum, offs: 0 }))),
-    }
+    let none = || ReadError::corrupt("master node", "one", "none").at(Place { lnum, offs: 0 });
+    let stop = scan.stop.take().or_else(|| last.is_none().then(none));
+    Ok(Copies { last, stop })
 }

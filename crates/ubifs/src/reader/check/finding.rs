@@ -22,6 +22,22 @@ impl Finding {
         Finding { shared: Shared::error(what, expected, found), place: None }
     }
 
+    /// What a cut of power leaves.
+    pub(super) fn note(
+        what: impl Into<String>,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Self {
+        Finding { shared: Shared::note(what, expected, found), place: None }
+    }
+
+    /// An error that is nothing but what a cut of power leaves.
+    pub(super) fn left(error: &ReadError) -> Self {
+        let Finding { mut shared, place } = Finding::from(error);
+        (shared.severity, shared.next_step) = (Severity::Note, NextStep::Mount);
+        Finding { shared, place }
+    }
+
     pub(super) fn warning(
         what: impl Into<String>,
         expected: impl fmt::Display,
@@ -42,11 +58,6 @@ impl Finding {
 
     pub(super) fn named(mut self, path: Option<Vec<u8>>) -> Self {
         self.shared.path = self.shared.path.or(path);
-        self
-    }
-
-    pub(super) fn severe(mut self, severity: Severity) -> Self {
-        self.shared.severity = severity;
         self
     }
 
@@ -85,7 +96,7 @@ impl From<&ReadError> for Shared {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Report {
-    /// What is wrong. Nothing: the image is sound.
+    /// What is wrong, and as notes what is left of use. Nothing: the image is sound.
     pub findings: Findings,
     /// Bytes of a LEB.
     leb_size: u32,

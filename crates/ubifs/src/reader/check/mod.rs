@@ -12,7 +12,6 @@ use super::limits::Budget;
 use super::{Image, ReadError, journal};
 use finding::Finding;
 pub use finding::Report;
-use flashwright_tree::Severity;
 
 impl Image {
     /// Checks the whole image: every node that the index knows, every block of data, which are all unpacked, the
@@ -24,8 +23,9 @@ impl Image {
     pub fn check(&self) -> Result<Report, ReadError> {
         let mut report = Report::new(self.input.leb_size);
         let mut budget = self.limits.budget(self.input.len());
+        let recoverable = self.master.recoverable;
         for doubt in &self.master.doubts {
-            report.add(Finding::from(doubt).severe(Severity::Warning));
+            report.add(if recoverable { Finding::left(doubt) } else { Finding::from(doubt) });
         }
         self.length(&mut report);
         let mut usage = space::Usage::new(self, &mut budget)?;
@@ -49,10 +49,12 @@ impl Image {
             }
         };
         report.journal_nodes = journal.nodes;
-        for torn in &journal.torn {
-            let severity = if self.master.is_dirty() { Severity::Warning } else { Severity::Error };
-            report.add(Finding::from(torn).severe(severity));
+        if self.master.is_dirty() {
+            let found = format!("mounted, {} nodes in its journal", journal.nodes);
+            report.add(Finding::note("file system", "unmounted in order", found));
         }
+        journal.torn.iter().for_each(|torn| report.add(Finding::left(torn)));
+        journal.damaged.iter().for_each(|damage| report.add(Finding::from(damage)));
         self.space(&usage, committed.size, &journal, &mut report)?;
         self.nodes(&index, &journal, &mut budget, &mut report)?;
         Ok(report)
