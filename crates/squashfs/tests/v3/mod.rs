@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use flashwright_codec::zlib;
-use flashwright_tree::{Content, Device, Kind, Node, NodeId, NodeKind, Tree};
+use flashwright_tree::{Content, Device, Kind, Name, Node, NodeId, NodeKind, Tree};
 
 const BLOCK: usize = 4096;
 const SUPERBLOCK: usize = 119;
@@ -177,7 +177,7 @@ impl Writer<'_> {
     }
 
     /// A listing; returns its position and length.
-    fn listing(&mut self, children: &[(&Vec<u8>, NodeId, u64)]) -> (u64, u64) {
+    fn listing(&mut self, children: &[(&Name, NodeId, u64)]) -> (u64, u64) {
         let start = self.listings.position();
         let Some((_, first, _)) = children.first() else { return (start, 0) };
         let base = self.numbers[first];
