@@ -1,6 +1,6 @@
 //! A tree in memory to an image in memory, and back.
 
-use std::io::{self, Cursor};
+use std::io::Cursor;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use flashwright_benches::tree;
 use flashwright_squashfs::format::Compression;
 use flashwright_squashfs::reader::Image;
 use flashwright_squashfs::{Method, Options, write};
-use flashwright_tree::{ReadAt, Tree};
+use flashwright_tree::Tree;
 
 fn main() {
     divan::main();
@@ -34,22 +34,10 @@ fn len(tree: &Tree) -> BytesCount {
     )
 }
 
-#[derive(Debug)]
-struct Memory(Vec<u8>);
-
-impl ReadAt for Memory {
-    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let start = usize::try_from(offset).map_err(io::Error::other)?;
-        let part = self.0.get(start..).and_then(|rest| rest.get(..buffer.len()));
-        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-}
-
 fn image(tree: &Tree, compression: Compression) -> Image {
     let bytes = written(tree, compression);
     let len = bytes.len() as u64;
-    Image::open(Arc::new(Memory(bytes)), len).unwrap()
+    Image::open(Arc::new(bytes), len).unwrap()
 }
 
 #[divan::bench(args = COMPRESSIONS, sample_count = 10)]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use flashwright_jffs2::reader::{Image, ReadOptions};
 use flashwright_jffs2::{Compressors, Effort, Flash, Options, Padding, write};
 use flashwright_media::Endian;
-use flashwright_tree::generate::{Parameters, arbitrary_tree};
 use flashwright_tree::compare;
+use flashwright_tree::generate::{Parameters, arbitrary_tree};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 

@@ -2,28 +2,16 @@
 
 #![no_main]
 
-use std::io::{self, Cursor};
+use std::io::Cursor;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use flashwright_squashfs::format::Compression;
 use flashwright_squashfs::reader::Image;
 use flashwright_squashfs::{Effort, Fragments, Method, Options, Store, write};
+use flashwright_tree::compare;
 use flashwright_tree::generate::ArbitraryTree;
-use flashwright_tree::{ReadAt, compare};
 use libfuzzer_sys::fuzz_target;
-
-#[derive(Debug)]
-struct Memory(Vec<u8>);
-
-impl ReadAt for Memory {
-    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let start = usize::try_from(offset).map_err(io::Error::other)?;
-        let part = self.0.get(start..).and_then(|rest| rest.get(..buffer.len()));
-        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-}
 
 fn options([compression, log, fragments, switches]: [u8; 4]) -> Options {
     let switch = |bit: u8| switches >> bit & 1 == 1;
@@ -32,14 +20,10 @@ fn options([compression, log, fragments, switches]: [u8; 4]) -> Options {
     options.method = Method::of(compression).expect("Linux reads all of them");
     options.effort = Effort::Fast;
     options.block_size = 1 << (12 + u32::from(log) % 9);
-    options.fragments = [Fragments::Never, Fragments::SmallFiles, Fragments::Tails][usize::from(fragments) % 3];
-    options.store = Store {
-        inodes: switch(0),
-        data: switch(1),
-        fragments: switch(2),
-        xattrs: switch(3),
-        ids: switch(4),
-    };
+    options.fragments =
+        [Fragments::Never, Fragments::SmallFiles, Fragments::Tails][usize::from(fragments) % 3];
+    options.store =
+        Store { inodes: switch(0), data: switch(1), fragments: switch(2), xattrs: switch(3), ids: switch(4) };
     options.duplicates = !switch(5);
     options.export_table = !switch(6);
     options
@@ -52,7 +36,7 @@ fuzz_target!(|input: ([u8; 4], ArbitraryTree)| {
     write(&tree, &options(choices), one, &mut image, &mut |_| ()).expect("a tree within the limits");
     let image = image.into_inner();
     let len = image.len() as u64;
-    let image = Image::open(Arc::new(Memory(image)), len).expect("an image just written");
+    let image = Image::open(Arc::new(image), len).expect("an image just written");
     let differences = compare(&tree, &image.tree().expect("tables just written")).expect("data just written");
     assert!(differences.is_empty(), "{differences:#?}");
     let report = image.check().expect("memory");

@@ -2,28 +2,16 @@
 
 #![no_main]
 
-use std::io::{self, Cursor};
+use std::io::Cursor;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use flashwright_tree::compare;
 use flashwright_tree::generate::ArbitraryTree;
-use flashwright_tree::{ReadAt, compare};
 use flashwright_ubifs::format::KeyHash;
 use flashwright_ubifs::reader::Image;
 use flashwright_ubifs::{Compression, Effort, Geometry, Options, write};
 use libfuzzer_sys::fuzz_target;
-
-#[derive(Debug)]
-struct Memory(Vec<u8>);
-
-impl ReadAt for Memory {
-    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let start = usize::try_from(offset).map_err(io::Error::other)?;
-        let part = self.0.get(start..).and_then(|rest| rest.get(..buffer.len()));
-        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-}
 
 fn options([compression, geometry, fanout, switches]: [u8; 4]) -> Options {
     let switch = |bit: u8| switches >> bit & 1 == 1;
@@ -50,7 +38,7 @@ fuzz_target!(|input: ([u8; 4], ArbitraryTree)| {
     }
     let image = image.into_inner();
     let len = image.len() as u64;
-    let image = Image::open(Arc::new(Memory(image)), len).expect("an image just written");
+    let image = Image::open(Arc::new(image), len).expect("an image just written");
     let differences = compare(&tree, &image.tree().expect("tables just written")).expect("data just written");
     assert!(differences.is_empty(), "{differences:#?}");
     let report = image.check().expect("memory");

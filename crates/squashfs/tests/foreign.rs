@@ -16,11 +16,11 @@ use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
 use flashwright_squashfs::reader::{ErrorClass, ReadError, foreign};
 use flashwright_tree::{Content, Device, Directory, Metadata, Node, NodeKind, Timestamp, Tree, compare};
 
-use fixtures::{Memory, bytes};
+use fixtures::bytes;
 
 fn read(image: Vec<u8>) -> Result<Tree, ReadError> {
     let len = image.len() as u64;
-    foreign::read(Arc::new(Memory(image)), len)
+    foreign::read(Arc::new(image), len)
 }
 
 fn data() -> Vec<u8> {
@@ -152,7 +152,7 @@ fn version_3_is_read_but_for_the_owners() {
     for big_endian in [false, true] {
         let image = v3::image(&tree, big_endian);
         let len = image.len() as u64;
-        let read = foreign::open(Arc::new(Memory(image)), len).unwrap().unwrap();
+        let read = foreign::open(Arc::new(image), len).unwrap().unwrap();
         assert!(compare(&without_owners, &read.tree).unwrap().is_empty(), "{big_endian}");
         assert_eq!((read.foreign.version, read.foreign.big_endian), ((3, 0), big_endian));
         assert!(read.missing.iter().any(|missing| missing.starts_with("owners")), "{:?}", read.missing);

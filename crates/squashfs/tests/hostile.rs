@@ -6,7 +6,7 @@ use flashwright_squashfs::reader::{ErrorClass, Image, Limits};
 use flashwright_tree::{NodeKind, Tree};
 use peak_alloc::PeakAlloc;
 
-use fixtures::{Memory, bytes, open_bytes};
+use fixtures::{bytes, open_bytes};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -188,7 +188,7 @@ fn limits_are_kept() {
     let len = image.len() as u64;
     let mut limits = Limits::default();
     limits.memory = Some(20_000);
-    let image = Image::open_with(std::sync::Arc::new(Memory(image)), len, limits).unwrap();
+    let image = Image::open_with(std::sync::Arc::new(image), len, limits).unwrap();
     assert_eq!(image.tree().unwrap_err().class(), ErrorClass::Limit);
     assert_eq!(image.check().unwrap_err().class(), ErrorClass::Limit);
     assert_eq!(image.info().unwrap_err().class(), ErrorClass::Limit);

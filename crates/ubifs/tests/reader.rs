@@ -6,28 +6,15 @@ mod common;
 use std::sync::Arc;
 
 use common::{everything, image, image_by};
-use flashwright_tree::{Content, ContentError, Node, ReadAt, Tree, compare};
+use flashwright_tree::{Content, ContentError, Node, Tree, compare};
 use flashwright_ubifs::format::KeyHash;
 use flashwright_ubifs::reader::{ErrorClass, Image, Report};
 use flashwright_ubifs::{Compression, Geometry, Options, WriteError};
 
 const USUAL: Geometry = Geometry { leb_size: 126_976, min_io_size: 2048 };
 
-/// Bytes in memory as a source.
-#[derive(Debug)]
-struct Memory(Vec<u8>);
-
-impl ReadAt for Memory {
-    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
-        let start = usize::try_from(offset).unwrap();
-        let bytes = self.0.get(start..start + buffer.len());
-        buffer.copy_from_slice(bytes.ok_or(std::io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-}
-
 fn open(bytes: &[u8]) -> Result<Image, flashwright_ubifs::reader::ReadError> {
-    Image::open(Arc::new(Memory(bytes.to_vec())), bytes.len() as u64)
+    Image::open(Arc::new(bytes.to_vec()), bytes.len() as u64)
 }
 
 fn check(bytes: &[u8]) -> Report {
