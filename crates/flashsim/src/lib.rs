@@ -17,6 +17,8 @@
 //! - *Locks.* [`Simulation::set_lockable`], [`Simulation::lock`].
 //! - *Time.* Operations add up what they would take: [`Simulation::set_timing`], [`Simulation::elapsed_ns`].
 //!
+//! [`UbiSimulation`] is an attached UBI device with its volumes, and power cuts likewise.
+//!
 //! Everything random comes from the seed: the same calls give the same results. A clone shares the eraseblocks that
 //! neither has changed, so a test can go back to a state and cut at every operation that follows.
 //!
@@ -39,8 +41,10 @@ mod cut;
 mod device;
 mod random;
 mod simulation;
+mod ubi;
 
 pub use cells::Ecc;
 pub use cut::Interruption;
 pub use random::Random;
 pub use simulation::{Fault, Simulation, Timing, Violation, nand, nor, ram};
+pub use ubi::UbiSimulation;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use flashwright_media::FlashError;
+use flashwright_media::{FlashError, UbiError};
 
 use crate::report::Sha256;
 use crate::source::SourceError;
@@ -44,6 +44,19 @@ pub enum Error {
     /// The device failed.
     #[error(transparent)]
     Flash(#[from] FlashError),
+    /// The UBI device failed.
+    #[error(transparent)]
+    Ubi(#[from] UbiError),
+    /// A volume does not hold what it was given.
+    #[error("volume {id} does not hold what it was given: it differs in the {len} bytes from {offset:#x} on")]
+    VolumeMismatch {
+        /// Its id.
+        id: u32,
+        /// Bytes from the start of its data.
+        offset: u64,
+        /// How many bytes, of which some differ.
+        len: u64,
+    },
     /// The image cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),

@@ -14,6 +14,7 @@
 //! - [`mod@image`]: what an image is, whether it is whole, and whether it belongs there.
 //! - [`raw`]: an image onto NOR, NAND or RAM as it is, verifying and erasing.
 //! - [`ubi`]: a UBI image onto flash, every erase count kept.
+//! - [`volume`]: new content for a volume of an attached UBI device.
 //!
 //! Nothing here looks at a clock, prints, or opens a device: those come in as [`Flash`](flashwright_media::Flash), [`Source`]
 //! and a callback.
@@ -26,6 +27,7 @@ pub mod raw;
 mod report;
 mod source;
 pub mod ubi;
+pub mod volume;
 
 pub use error::{Error, Refusal};
 pub use event::{Event, OnEvent, Phase};
