@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod fuzz;
 mod process;
 mod test;
@@ -24,6 +25,8 @@ enum Command {
     Test(test::Options),
     /// Build the example router from real packages, show what is in it, and boot it in QEMU
     Demo(demo::Options),
+    /// Build flashw for devices, static, as small as it gets, and report the sizes
+    Dist(dist::Options),
     /// Run the fuzz targets
     Fuzz(fuzz::Options),
     /// Measure ours against the peers' tools
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Demo(options) => demo::run(&options),
+        Command::Dist(options) => dist::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Tools(options) => tools::run(&options),

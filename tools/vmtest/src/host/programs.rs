@@ -45,6 +45,25 @@ impl Vm {
         if self.is_pc() { self.peer_program(name) } else { self.applet(name) }
     }
 
+    /// Puts `flashw` into the guest, as `cargo xtask tools` built it. `None`, after a message, when it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::GuestFile`].
+    ///
+    /// # Panics
+    /// With `CI=true`, when it is missing.
+    pub fn flashw(&mut self) -> Result<Option<Program>, Error> {
+        let machine = if self.is_pc() { "amd64" } else { "mips-be" };
+        let program = peers_dir().join("vm").join(machine).join("flashw");
+        if !program.is_file() {
+            skip(&format!("no flashw for {machine}: cargo xtask tools"));
+            return Ok(None);
+        }
+        let path = format!("{GUEST_FOLDER}/flashw");
+        self.add_once(&path, &program)?;
+        Ok(Some(Program { argv: vec![path] }))
+    }
+
     fn peer_program(&mut self, name: &str) -> Result<Option<Program>, Error> {
         let root = peers_dir().join("root");
         let places = ["usr/sbin", "usr/bin"].map(|folder| root.join(folder).join(name));

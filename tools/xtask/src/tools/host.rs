@@ -53,6 +53,11 @@ pub(crate) fn ensure_emulator() -> Vec<Missing> {
     ensure_packages(|package| package.package == "qemu-system-x86")
 }
 
+/// Installs the compiler for other machines alone.
+pub(crate) fn ensure_compiler() -> Vec<Missing> {
+    ensure_packages(|package| matches!(package.package, "rustc-web" | "rust-web-src"))
+}
+
 fn ensure_packages(choice: impl Fn(&HostPackage) -> bool) -> Vec<Missing> {
     let wanted: Vec<_> = HOST_PACKAGES.iter().filter(|p| choice(p) && !is_there(p)).collect();
     if wanted.is_empty() {

@@ -4,13 +4,15 @@
 //! target/peers/
 //!   bin/mksquashfs …        run the peers' programs, of the versions the tests are made for
 //!   root/                   Debian packages of those programs with all their libraries, unpacked
-//!   vm/amd64/               vmlinuz, modules/, vmtest-guest
-//!   vm/mips-be/             vmtest-guest, and the linker it is made with
+//!   vm/amd64/               vmlinuz, modules/, vmtest-guest, flashw
+//!   vm/mips-be/             vmtest-guest, flashw
+//!   zig/                    linker for other machines, with musl
 //!   apt/                    lists and packages of a private apt, apart from the host's
 //!   stamps/                 what was made, and from which recipe
 //! ```
 
 mod apt;
+pub(crate) mod cross;
 mod guest;
 mod host;
 mod kernel;
@@ -25,7 +27,7 @@ use anyhow::{Result, bail};
 use crate::process::{is_ci, output};
 
 pub(crate) use apt::{Apt, unpack};
-pub(crate) use host::{ensure_cargo_fuzz, has_cargo_tool};
+pub(crate) use host::{ensure_cargo_fuzz, ensure_compiler, has_cargo_tool};
 
 /// What `cargo xtask tools` takes.
 #[derive(Debug, clap::Args)]

@@ -1,0 +1,250 @@
+//! A UBI image onto an MTD, an empty UBI, and how worn a UBI is: every PEB keeps its erase count.
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use flashwright_media::Flash;
+use flashwright_plan::ubi::{self, Fate, Mode, Options, Plan, UbiReport};
+use flashwright_plan::{Ending, Error, Refusal, Source};
+
+use super::write::{FORCE, NO_VERIFY, PLAN, failure, in_use, judge};
+use super::{GEOMETRY, JSON};
+use crate::args::{Args, Command, Flag, option, switch};
+use crate::exit::Result;
+use crate::output::{Json, bytes, print};
+use crate::target::Target;
+use crate::watch::Watch;
+
+pub(crate) const ERASE_COUNTER: Flag =
+    option("erase-counter", 'e', "N", "UBI: erase count of PEBs without a header [the mean of the others]");
+const VID_HDR_OFFSET: Flag =
+    option("vid-hdr-offset", 'O', "BYTES", "Where VID headers are [as the kernel computes it]");
+
+pub(crate) const FORMAT: Command = Command {
+    name: "ubi format",
+    operands: "MTD",
+    about: "Makes an empty UBI; every PEB keeps its erase count",
+    more: "Example:\n  flashw ubi format mtd:ubi && flashw ubi attach mtd:ubi",
+    flags: &[
+        PLAN,
+        ERASE_COUNTER,
+        VID_HDR_OFFSET,
+        option("image-seq", 'Q', "N", "Number that tells this UBI from others [from the clock]"),
+        NO_VERIFY,
+        FORCE,
+        GEOMETRY,
+        JSON,
+    ],
+    run: format,
+};
+
+pub(crate) const HEALTH: Command = Command {
+    name: "ubi health",
+    operands: "MTD",
+    about: "Shows how often each PEB was erased, and what is wrong with them; changes nothing",
+    more: "Works while UBI is attached.\n\nExample:\n  flashw ubi health mtd:ubi",
+    flags: &[
+        switch("whole", ' ', "Read every byte, for what the error correction has to say"),
+        GEOMETRY,
+        JSON,
+    ],
+    run: health,
+};
+
+fn options(args: &Args) -> Result<Options> {
+    let mut options = Options::default();
+    options.assumed_count = args.number("erase-counter")?;
+    options.verify = !args.has("no-verify");
+    options.vid_hdr_offset = args.number("vid-hdr-offset")?;
+    Ok(options)
+}
+
+/// Writes a UBI image.
+pub(crate) fn write(
+    flash: &mut dyn Flash,
+    source: &mut dyn Source,
+    target: &Target,
+    refusals: Vec<Refusal>,
+    args: &Args,
+) -> Result {
+    let (options, mut watch) = (options(args)?, Watch::new(args.has("json"))?);
+    let plan = ubi::plan(flash, source, &options, &mut |event| watch.tell(event));
+    carry_out(plan, flash, source, target, refusals, watch, args)
+}
+
+fn format(args: &Args) -> Result {
+    let target = Target::find(args.operand(0).unwrap_or_default())?;
+    let mut flash = target.open_flash(!args.has("plan"), args.text("geometry")?)?;
+    let refusals = in_use(&target)?;
+    let image_seq = match args.number("image-seq")? {
+        Some(number) => number,
+        // Any number will do that another UBI is not likely to have; 0 would fit all.
+        None => u32::try_from(seconds() & 0x7fff_ffff).unwrap_or(0) | 1,
+    };
+    let (options, mut watch) = (options(args)?, Watch::new(args.has("json"))?);
+    let plan = ubi::format(flash.as_mut(), image_seq, &options, &mut |event| watch.tell(event));
+    let mut none: &[u8] = &[];
+    carry_out(plan, flash.as_mut(), &mut none, &target, refusals, watch, args)
+}
+
+/// Seconds since 1970.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs())
+}
+
+fn carry_out(
+    plan: std::result::Result<Plan, Error>,
+    flash: &mut dyn Flash,
+    source: &mut dyn Source,
+    target: &Target,
+    mut refusals: Vec<Refusal>,
+    mut watch: Watch,
+    args: &Args,
+) -> Result {
+    watch.clear();
+    let plan = plan.map_err(failure)?;
+    refusals.extend(plan.refusals().iter().cloned());
+    judge(&refusals, args)?;
+    tell_plan(&plan, target, args)?;
+    if args.has("plan") {
+        return Ok(());
+    }
+    let forced: Vec<_> = args.values("force").filter_map(|word| word.to_str()).collect();
+    let mut report = UbiReport::default();
+    let result = plan.execute(flash, source, &forced, &mut report, &mut |event| watch.tell(event));
+    watch.clear();
+    finish(result.map_err(failure), &report, &plan, target, args)
+}
+
+const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::UpToDate => "up-to-date",
+        Mode::Finish => "finish",
+        _ => "full",
+    }
+}
+
+fn tell_plan(plan: &Plan, target: &Target, args: &Args) -> Result {
+    let totals = plan.totals();
+    if args.has("json") {
+        let event = Json::event("plan").text("target", &target.name()).text("image", "ubi");
+        let event = event.text("mode", mode(plan.mode())).number("image_seq", plan.image_seq());
+        let event = event.number("erases", totals.erases).number("programmed", totals.programmed);
+        let event = event.number("lebs_written", totals.lebs_written).number("lebs_kept", totals.lebs_kept);
+        let event = event.number("free_kept", totals.free_kept).number("bad", totals.bad);
+        let event =
+            event.number("counts_lost", totals.counts_lost).number("assumed_count", plan.assumed_count());
+        return event.number("locked", totals.locked).print();
+    }
+    if !args.has("plan") {
+        return Ok(());
+    }
+    let mut text = format!("UBI onto {}:\n", target.name());
+    let _ = writeln!(text, "  {}", plan.fit());
+    let _ = writeln!(text, "  {} erases, about {} programmed", totals.erases, bytes(totals.programmed));
+    let _ =
+        writeln!(text, "  {} LEBs are written, {} are there already", totals.lebs_written, totals.lebs_kept);
+    let _ = writeln!(text, "  {} free PEBs stay as they are, {} are bad", totals.free_kept, totals.bad);
+    if totals.counts_lost > 0 {
+        let _ = writeln!(
+            text,
+            "  {} PEBs tell no erase count and get {}",
+            totals.counts_lost,
+            plan.assumed_count()
+        );
+    }
+    for step in plan.steps() {
+        let word = match step.fate {
+            Fate::Program => "program",
+            Fate::Erase => "erase",
+            Fate::EraseAndProgram => "erase, program",
+            Fate::Undecided => "as the pipe will tell",
+            _ => continue,
+        };
+        let count = |count: Option<u32>| count.map_or_else(|| "unknown".into(), |count| count.to_string());
+        let _ = writeln!(
+            text,
+            "  PEB {}: {word}; erase count {}, then {}",
+            step.peb,
+            count(step.count_before),
+            count(step.count_after)
+        );
+    }
+    print(&text)
+}
+
+fn finish(result: Result<Ending>, report: &UbiReport, plan: &Plan, target: &Target, args: &Args) -> Result {
+    let done = matches!(result, Ok(Ending::Done));
+    let flash = &report.flash;
+    if args.has("json") {
+        let event = Json::event("report").text("target", &target.name()).flag("done", done);
+        let event = event.number("erases", flash.erases).number("programmed", flash.programmed);
+        let event = event.number("lebs_written", report.lebs_written).number("lebs_kept", report.lebs_kept);
+        let event = event.number("counts_lost", report.counts_lost).number("counts_full", report.counts_full);
+        let event = event.number("assumed_count", plan.assumed_count()).number("image_seq", plan.image_seq());
+        let event = event.number("verified", flash.verified).number("corrected_bits", flash.corrected_bits);
+        event.numbers("went_bad", flash.went_bad.iter().map(|&peb| peb.into())).print()?;
+    } else {
+        let mut text = format!("{}: {}", target.name(), if done { "written" } else { "not finished" });
+        let _ = write!(text, "; {} erases, {} LEBs written", flash.erases, report.lebs_written);
+        let _ = write!(text, ", {} there before", report.lebs_kept);
+        if report.counts_lost > 0 {
+            let lost = report.counts_lost;
+            let _ = write!(text, "; {lost} PEBs told no erase count and got {}", plan.assumed_count());
+        }
+        text.push('\n');
+        print(&text)?;
+    }
+    match result? {
+        Ending::Done => Ok(()),
+        Ending::Stopped => Err(Watch::stopped()),
+    }
+}
+
+fn health(args: &Args) -> Result {
+    let target = Target::find(args.operand(0).unwrap_or_default())?;
+    let mut flash = target.open_flash(false, args.text("geometry")?)?;
+    let mut watch = Watch::new(args.has("json"))?;
+    let found = ubi::health(flash.as_mut(), args.has("whole"), &mut |event| watch.tell(event));
+    watch.clear();
+    let found = found.map_err(failure)?;
+    let counts = &found.counts;
+    if args.has("json") {
+        let event = Json::event("health").text("target", &target.name());
+        let event = event.number("min", counts.min).number("mean", counts.mean).number("max", counts.max);
+        let event =
+            event.number("known", counts.known).number("bad", found.bad).number("erased", found.erased);
+        let event =
+            event.number("unreadable", found.unreadable).number("corrected_bits", found.corrected_bits);
+        let numbers = |list: &[u32]| list.iter().map(|&peb| u64::from(peb)).collect::<Vec<_>>();
+        let event = event.numbers("worn", numbers(&found.worn));
+        let event = event.numbers("uncorrectable", numbers(&found.uncorrectable));
+        return event.numbers("image_seqs", found.image_seqs.iter().map(|(seq, _)| u64::from(*seq))).print();
+    }
+    let mut text = format!("{}: ", target.name());
+    let _ = writeln!(
+        text,
+        "{} PEBs tell their erase count: {} to {}, mean {}",
+        counts.known, counts.min, counts.max, counts.mean
+    );
+    let _ = writeln!(
+        text,
+        "  {} bad, {} erased without a header, {} unreadable",
+        found.bad, found.erased, found.unreadable
+    );
+    let _ = writeln!(
+        text,
+        "  {} bits corrected, {} PEBs worn, {} not correctable",
+        found.corrected_bits,
+        found.worn.len(),
+        found.uncorrectable.len()
+    );
+    if found.image_seqs.len() > 1 {
+        let _ = writeln!(
+            text,
+            "  {} image sequence numbers are mixed: the kernel refuses that",
+            found.image_seqs.len()
+        );
+    }
+    print(&text)
+}

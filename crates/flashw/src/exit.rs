@@ -1,0 +1,109 @@
+//! How a run ends: the codes are those of `flashwright`, and never change their meaning.
+
+use std::fmt;
+use std::io;
+
+use flashwright_media::{FlashError, FlashFault};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// A device or file refused, or is not there; what was begun may be unfinished.
+    Io = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// It does not fit, or the geometry is another.
+    DoesNotFit = 3,
+    /// The image is damaged, or is not what it should be.
+    Invalid = 4,
+    /// What was read back is not what was written, or not what was expected.
+    Verification = 5,
+    /// Possible, but not done, because something would be lost; `--force` does it.
+    Refused = 6,
+}
+
+impl Exit {
+    pub(crate) const fn code(self) -> u8 {
+        // A fieldless `repr(u8)` enum: the cast is its definition.
+        self as u8
+    }
+
+    /// The word in `--json` errors.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Exit::Io => "io",
+            Exit::Usage => "usage",
+            Exit::DoesNotFit => "does-not-fit",
+            Exit::Invalid => "invalid",
+            Exit::Verification => "verification",
+            Exit::Refused => "refused",
+        }
+    }
+}
+
+/// A run that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    /// What is wrong, where, and what was expected.
+    pub(crate) message: String,
+    /// What to do; empty when there is nothing to say.
+    pub(crate) help: String,
+}
+
+pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Failure { exit, message: message.to_string(), help: String::new() }
+    }
+
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Failure::new(Exit::Usage, message)
+    }
+
+    pub(crate) fn io(message: impl fmt::Display) -> Self {
+        Failure::new(Exit::Io, message)
+    }
+
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
+        Failure { help: help.into(), ..self }
+    }
+}
+
+/// What to do about an error of the host.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "run it as root",
+        io::ErrorKind::ResourceBusy => "unmount or detach what uses it: `flashw info` says what does",
+        _ => "",
+    }
+}
+
+impl From<flashwright_mtd::Error> for Failure {
+    fn from(error: flashwright_mtd::Error) -> Self {
+        Failure::io(&error).help(advice(error.cause()))
+    }
+}
+
+impl From<FlashError> for Failure {
+    fn from(error: FlashError) -> Self {
+        let help = match &error.fault {
+            FlashFault::Locked => {
+                "the flash is write-protected: `flashw unlock` takes that away where the chip allows it"
+            }
+            FlashFault::Device(error) => advice(error),
+            _ => "",
+        };
+        Failure::io(&error).help(help)
+    }
+}
+
+/// An error about a path.
+pub(crate) fn at<'a>(
+    action: &'a str,
+    path: &'a std::path::Path,
+) -> impl FnOnce(io::Error) -> Failure + use<'a> {
+    move |error| Failure::io(format_args!("cannot {action} {}: {error}", path.display())).help(advice(&error))
+}

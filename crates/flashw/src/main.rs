@@ -1,0 +1,83 @@
+//! `flashw`: writes flash on the device. Keeps every UBI erase count, verifies what it wrote, and goes on where a loss of
+//! power stopped it.
+//!
+//! What is to be done is decided in `flashwright-plan`, how the kernel is asked is in `flashwright-mtd`; here is what people
+//! type and read.
+
+mod args;
+mod command;
+mod exit;
+mod file_flash;
+mod image;
+mod output;
+mod safety;
+mod target;
+mod watch;
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use crate::command::COMMANDS;
+use crate::exit::{Failure, Result};
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let json = words.iter().any(|word| word == "--json");
+    match run(words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::report(&failure, json);
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+/// Finds the command by its first words and runs it with the others.
+fn run(words: Vec<OsString>) -> Result {
+    let text = |index: usize| words.get(index).and_then(|word| word.to_str()).unwrap_or_default();
+    match text(0) {
+        "" | "help" | "--help" | "-h" => return help(text(1), text(2)),
+        "--version" | "-V" => return output::print(concat!("flashw ", env!("CARGO_PKG_VERSION"), "\n")),
+        _ => {}
+    }
+    let two = format!("{} {}", text(0), text(1));
+    let found = COMMANDS.iter().find(|command| command.name == two || command.name == text(0));
+    let command = found.ok_or_else(|| unknown(text(0), text(1)))?;
+    let skipped = command.name.split(' ').count();
+    command.run(&mut lexopt::Parser::from_args(words.into_iter().skip(skipped)))
+}
+
+fn unknown(first: &str, second: &str) -> Failure {
+    let group: Vec<_> =
+        COMMANDS.iter().filter(|command| command.name.split(' ').next() == Some(first)).collect();
+    if group.is_empty() {
+        return Failure::usage(format_args!("there is no command {first}")).help("`flashw help` lists all");
+    }
+    let names: Vec<_> = group.iter().map(|command| command.name).collect();
+    let message = if second.is_empty() {
+        format!("{first} what?")
+    } else {
+        format!("there is no command {first} {second}")
+    };
+    Failure::usage(message).help(format!("one of {}", names.join(", ")))
+}
+
+fn help(first: &str, second: &str) -> Result {
+    let two = format!("{first} {second}");
+    if let Some(command) = COMMANDS.iter().find(|command| command.name == two || command.name == first) {
+        return output::print(&command.help());
+    }
+    if !first.is_empty() && !COMMANDS.iter().any(|command| command.name.starts_with(&format!("{first} "))) {
+        return Err(unknown(first, second));
+    }
+    let mut text =
+        String::from("Writes flash on the device, verified, every erase count kept\n\nCommands:\n");
+    for command in COMMANDS.iter().filter(|command| command.name.starts_with(first)) {
+        let _ = writeln!(text, "  {:<14} {}", command.name, command.about);
+    }
+    text.push_str(
+        "\nTargets: /dev/mtd3, mtd:NAME, /dev/ubi0_1, ubi:NAME. `flashw COMMAND --help` has options and examples.\n",
+    );
+    output::print(&text)
+}

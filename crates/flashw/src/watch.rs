@@ -1,0 +1,106 @@
+//! Tells people and programs how a run goes, and listens to the signals that ask it to stop.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use flashwright_plan::{Event, Phase};
+
+use crate::exit::{Failure, Result, at};
+use crate::output::{Json, is_watched, say, show_progress};
+
+/// Who is told, and how.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    json: bool,
+    shows: bool,
+    stop: Arc<AtomicBool>,
+    /// What was last told of progress: phase, and hundredths done.
+    last: Option<(Phase, u32)>,
+}
+
+impl Watch {
+    /// For a run that ends cleanly when a signal asks it to: the eraseblock in hand is finished.
+    pub(crate) fn new(json: bool) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+        {
+            signal_hook::flag::register(signal, Arc::clone(&stop))
+                .map_err(|error| at("listen to signals of", std::path::Path::new("the kernel"))(error))?;
+        }
+        Ok(Watch { json, shows: !json && is_watched(), stop, last: None })
+    }
+
+    /// Takes an event; says whether to stop.
+    pub(crate) fn tell(&mut self, event: Event) -> ControlFlow<()> {
+        match event {
+            Event::Progress { phase, done, total } => self.progress(phase, done, total),
+            _ if self.json => self.tell_program(event),
+            _ => self.tell_person(event),
+        }
+        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Tells when another hundredth is done, not each eraseblock: a serial line is slow.
+    fn progress(&mut self, phase: Phase, done: u32, total: u32) {
+        let hundredths = u64::from(done) * 100 / u64::from(total.max(1));
+        // At most 100, unless more is done than there is.
+        let now = (phase, u32::try_from(hundredths).unwrap_or(100));
+        if self.last == Some(now) {
+            return;
+        }
+        self.last = Some(now);
+        if self.json {
+            let event = Json::event("progress").text("phase", phase.name());
+            // Nobody is left to tell when that fails.
+            let _ = event.number("done", done).number("total", total).print();
+        } else if self.shows {
+            show_progress(&format!("{} {}% ({done} of {total})", phase.name(), now.1));
+        }
+    }
+
+    fn tell_program(&self, event: Event) {
+        let (name, eraseblock) = match event {
+            Event::Corrected { offset, ecc } => {
+                let event = Json::event("corrected").number("offset", offset);
+                // As `progress`.
+                let _ = event.number("bits", ecc.corrected).flag("worn", ecc.worn).print();
+                return;
+            }
+            Event::Failed { eraseblock } => ("failed", eraseblock),
+            Event::Tortured { eraseblock, passed: true } => ("torture-passed", eraseblock),
+            Event::Tortured { eraseblock, passed: false } => ("torture-failed", eraseblock),
+            Event::WentBad { eraseblock } => ("went-bad", eraseblock),
+            Event::Unlocked { eraseblock } => ("unlocked", eraseblock),
+            Event::Locked { eraseblock } => ("locked", eraseblock),
+            _ => return,
+        };
+        // As `progress`.
+        let _ = Json::event(name).number("eraseblock", eraseblock).print();
+    }
+
+    fn tell_person(&self, event: Event) {
+        let line = match event {
+            Event::Failed { eraseblock } => format!("eraseblock {eraseblock} failed"),
+            Event::Tortured { eraseblock, passed: true } => {
+                format!("eraseblock {eraseblock} passed all patterns and is used on")
+            }
+            Event::WentBad { eraseblock } => format!("eraseblock {eraseblock} is marked bad now"),
+            _ => return,
+        };
+        self.clear();
+        say(&line);
+    }
+
+    /// Takes away what was shown of progress.
+    pub(crate) fn clear(&self) {
+        if self.shows {
+            show_progress("");
+        }
+    }
+
+    /// A run that was asked to stop did.
+    pub(crate) fn stopped() -> Failure {
+        Failure::io("stopped as asked; what is done stays done").help("the same command goes on from here")
+    }
+}

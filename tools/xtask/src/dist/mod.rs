@@ -1,0 +1,97 @@
+//! `cargo xtask dist`: flashw for devices.
+
+mod trim;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{cargo, run as run_command, target_dir};
+use crate::tools::cross::{self, Machine};
+use crate::tools::ensure_compiler;
+
+/// What `cargo xtask dist` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Machines: mips, mipsel, x86_64, aarch64, armv7; default: mips and x86_64
+    #[arg(value_name = "MACHINE")]
+    machines: Vec<String>,
+}
+
+/// A machine, and the most bytes that flashw may have for it.
+const MACHINES: [(Machine, Option<u64>); 5] = [
+    (cross::MIPS, Some(300 << 10)),
+    (cross::X86_64, Some(700 << 10)),
+    (cross::MIPSEL, None),
+    (cross::AARCH64, None),
+    (cross::ARMV7, None),
+];
+
+/// What makes the program small: a panic ends it without a word (nothing here may panic), no places of panics, no tables for
+/// unwinding, nothing for `{:?}`.
+const FLAGS: &str = "-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none \
+                     -Cforce-unwind-tables=no -Clink-arg=-Wl,--no-eh-frame-hdr";
+
+/// `cargo xtask dist`.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let chosen = chosen(&options.machines)?;
+    if let Some(missing) = ensure_compiler().first() {
+        bail!("{missing}");
+    }
+    let mut over = Vec::new();
+    for (machine, limit) in chosen {
+        let program = build(machine)?;
+        let len = fs::metadata(&program)?.len();
+        let words = limit.map_or_else(String::new, |limit| format!(", at most {limit}"));
+        println!("{}: {len} bytes{words}", program.display());
+        if limit.is_some_and(|limit| len > limit) {
+            over.push(machine.name);
+        }
+    }
+    ensure!(over.is_empty(), "too large: {}", over.join(", "));
+    Ok(())
+}
+
+fn chosen(names: &[String]) -> Result<Vec<(Machine, Option<u64>)>> {
+    if names.is_empty() {
+        return Ok(MACHINES.into_iter().filter(|(_, limit)| limit.is_some()).collect());
+    }
+    let find = |name: &String| MACHINES.into_iter().find(|(machine, _)| machine.name == name);
+    names.iter().map(|name| find(name).with_context(|| format!("there is no machine {name}"))).collect()
+}
+
+/// Builds flashw for a machine; returns where it is.
+pub(crate) fn build(machine: Machine) -> Result<PathBuf> {
+    let folder = target_dir().join("dist");
+    let mut command = cargo();
+    command.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--profile",
+        "dist",
+        "--package",
+        "flashw",
+        "--target-dir",
+    ]);
+    command.arg(&folder);
+    machine.set_up(&mut command, FLAGS)?;
+    run_command(&mut command)?;
+    let built = folder.join(machine.target).join("dist").join("flashw");
+    let program = folder.join(format!("flashw-{}", machine.name));
+    install(&built, &program)?;
+    Ok(program)
+}
+
+fn install(built: &Path, program: &Path) -> Result<()> {
+    let bytes = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+    let bytes =
+        trim::without_sections(bytes).context("what was built is no program of a kind that is known")?;
+    // Beside and renamed: who runs it meanwhile never sees half a program.
+    let new = program.with_extension("new");
+    fs::write(&new, bytes).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&new, program).with_context(|| format!("cannot write {}", program.display()))
+}
