@@ -105,8 +105,9 @@ pub struct Options {
     pub compression: Compression,
     /// Time against size.
     pub effort: Effort,
-    /// Bytes of the journal, at least 3 LEBs; default an eighth of `max_leb_cnt`, at most 8 MiB. A larger one makes
-    /// writing faster and mounting after a cut of power slower.
+    /// Bytes of the journal, at least 3 LEBs; default an eighth of `max_leb_cnt`, but 4 LEBs at least and 8 MiB at most.
+    /// A volume has to have room for it, see [`Summary::min_volume_lebs`](crate::Summary). A larger one makes writing
+    /// faster and mounting after a cut of power slower.
     pub journal_size: Option<u64>,
     /// LEBs for orphans, 1 or more; default 1. Each holds some 10,000 files that are open and have no name.
     pub orphan_lebs: u32,

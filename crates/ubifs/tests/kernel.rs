@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{everything, image, text};
+use flashwright_media::UbiGeometry;
 use flashwright_tree::{Content, Node, Timestamp, Tree};
 use flashwright_ubifs::format::KeyHash;
 use flashwright_ubifs::{Compression, Geometry, Options};
@@ -33,9 +34,10 @@ impl Device {
         Geometry { leb_size: self.peb - data, min_io_size: self.min_io }
     }
 
-    /// What UBI needs for itself, and a margin.
+    /// What UBI needs for itself, for NAND a reserve for PEBs that go bad, and a margin.
     fn volume_lebs(&self) -> u32 {
-        self.pebs - 2 - 1 - 1 - (20 * 1024 / 1024) - 4
+        let reserve = if self.min_io == 1 { 0 } else { 20 };
+        self.pebs - 2 - 1 - 1 - reserve - 4
     }
 }
 
@@ -320,23 +322,32 @@ fn empty_volume(vm: &mut Vm, device: &Device) -> Vec<StepId> {
 }
 
 fn update(vm: &mut Vm, path: &Path, image: &[u8]) -> StepId {
+    update_volume(vm, path, (0, "root"), image)
+}
+
+fn update_volume(vm: &mut Vm, path: &Path, (ubi, name): (u32, &str), image: &[u8]) -> StepId {
     fs::write(path, image).unwrap();
     let from = vm.disk(path).device();
-    vm.step(Step::UbiUpdate { ubi: 0, name: "root".into(), from, len: image.len() as u64 })
+    vm.step(Step::UbiUpdate { ubi, name: name.into(), from, len: image.len() as u64 })
+}
+
+/// Makes a volume of that many LEBs and puts an image into it.
+fn filled_volume(
+    vm: &mut Vm,
+    folder: &Path,
+    (ubi, name): (u32, &str),
+    lebs: u32,
+    (image, leb_size): (&[u8], u32),
+) -> [StepId; 2] {
+    let bytes = u64::from(lebs) * u64::from(leb_size);
+    let make =
+        Step::UbiMakeVolume { ubi, name: name.into(), id: None, bytes, alignment: 1, is_static: false };
+    [vm.step(make), update_volume(vm, &folder.join(format!("{ubi}.{name}")), (ubi, name), image)]
 }
 
 fn reader_of(bytes: &[u8]) -> flashwright_ubifs::reader::Image {
-    #[derive(Debug)]
-    struct Memory(Vec<u8>);
-    impl flashwright_tree::ReadAt for Memory {
-        fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
-            let start = usize::try_from(offset).unwrap();
-            buffer.copy_from_slice(&self.0[start..start + buffer.len()]);
-            Ok(())
-        }
-    }
     let len = bytes.len() as u64;
-    flashwright_ubifs::reader::Image::open(std::sync::Arc::new(Memory(bytes.to_vec())), len).unwrap()
+    flashwright_ubifs::reader::Image::open(std::sync::Arc::new(bytes.to_vec()), len).unwrap()
 }
 
 /// Offset and length of the node in the main area with the highest sequence number: what was written last.
@@ -452,40 +463,162 @@ fn volumes_that_were_in_use_read_right() {
 fn a_big_endian_device_reads_and_writes_what_we_wrote() {
     let Some(mut vm) = Vm::mips_be() else { return };
     let folder = tempfile::tempdir().unwrap();
-    vm.kernel_arguments("nandsim.id_bytes=0x20,0xa1,0x00,0x15 nandsim.parts=150,150,150");
-    let compressions = [Compression::Lzo, Compression::Zlib, Compression::None];
+    let flash = folder.path().join("flash");
+    fs::write(&flash, vec![0xff; 4 << 20]).unwrap();
+    vm.nor_flash(&flash);
+    vm.kernel_arguments("nandsim.id_bytes=0x20,0xa1,0x00,0x15 nandsim.parts=150,150,150,150");
+    // The first disk after that of the report, as flash with eraseblocks of 16 KiB: those of mtdram have 64.
+    let small_flash = folder.path().join("small flash");
+    fs::write(&small_flash, vec![0xff; 8 << 20]).unwrap();
+    vm.writable_disk(&small_flash);
+    let path = "/sys/module/block2mtd/parameters/block2mtd".into();
+    let made = vm.step(Step::Write { path, offset: None, data: Bytes(b"/dev/vdb,16384".into()) });
+    let nand =
+        |mtd, vid_offset| Device { mtd, peb: 128 << 10, min_io: 2048, sub_page: 512, vid_offset, pebs: 150 };
+    let nor = |mtd, peb, pebs| Device { mtd, peb, min_io: 1, sub_page: 1, vid_offset: 64, pebs };
+    let cases = [
+        (nand("NAND simulator partition 0", 512), Compression::Lzo),
+        (nand("NAND simulator partition 1", 2048), Compression::Zlib),
+        (nand("NAND simulator partition 2", 512), Compression::None),
+        (nand("NAND simulator partition 3", 512), Compression::Zstd),
+        (nor("block2mtd: /dev/vdb", 16 << 10, 512), Compression::Lzo),
+        // Real NOR, by the commands of its chips.
+        (nor("User FS", 64 << 10, 46), Compression::Zstd),
+    ];
+    let mut steps = checks(&mut vm);
+    steps.push(made);
     let mut trials = Vec::new();
-    let mut steps = Vec::new();
-    let mtds = ["NAND simulator partition 0", "NAND simulator partition 1", "NAND simulator partition 2"];
-    for ((ubi, compression), mtd) in (0..).zip(compressions).zip(mtds) {
-        let vid_hdr_offset = (ubi == 1).then_some(2048);
-        let vid_offset = vid_hdr_offset.unwrap_or(512);
-        let device = Device { mtd, peb: 128 << 10, min_io: 2048, sub_page: 512, vid_offset, pebs: 150 };
-        let options = options(&device, |options| options.compression = compression);
-        let bytes = u64::from(device.volume_lebs()) * u64::from(device.geometry().leb_size);
-        let name = || "root".to_owned();
-        let (image, _) = image(&everything(true), &options);
-        let path = folder.path().join(mtd);
-        fs::write(&path, &image).unwrap();
-        let (from, len) = (vm.disk(&path).device(), image.len() as u64);
-        steps.extend([
-            vm.step(Step::UbiAttach { mtd: mtd.into(), ubi, vid_hdr_offset, max_beb_per1024: None }),
-            vm.step(Step::UbiMakeVolume {
-                ubi,
-                name: name(),
-                id: None,
-                bytes,
-                alignment: 1,
-                is_static: false,
-            }),
-            vm.step(Step::UbiUpdate { ubi, name: name(), from, len }),
-        ]);
-        // Where the kernel has no debugfs, this is without effect.
-        checks(&mut vm);
-        let name = format!("big-endian, {compression:?}");
+    for (ubi, (device, compression)) in (0..).zip(&cases) {
+        let options = options(device, |options| options.compression = *compression);
+        let vid_hdr_offset = (device.vid_offset == 2048).then_some(2048);
+        let mtd = device.mtd.to_owned();
+        steps.push(vm.step(Step::UbiAttach { mtd, ubi, vid_hdr_offset, max_beb_per1024: None }));
+        let (bytes, _) = image(&everything(true), &options);
+        let of_leb = (&bytes[..], options.geometry.leb_size);
+        steps.extend(filled_volume(&mut vm, folder.path(), (ubi, "root"), device.volume_lebs(), of_leb));
+        let name = format!("big-endian, {}, {compression:?}", device.mtd);
         trials.push(trial(&mut vm, &name, &format!("ubi{ubi}:root"), everything(true)));
     }
     let report = vm.run().unwrap();
     steps.iter().for_each(|&step| drop(report.outcome(step).clone()));
     trials.iter().for_each(|trial| assert_trial(&report, trial));
+}
+
+/// From a tree to a device as a user does it: UBIFS in a UBI image, both of ours, which mtd-utils' `ubiformat` writes; the
+/// volume grows to all of the device, and the file system with it.
+#[test]
+fn a_pc_mounts_ubifs_from_our_ubi_image_that_ubiformat_wrote() {
+    let Some(mut vm) = Vm::amd64() else { return };
+    // First, so that its partitions have the numbers 0 to 2, and the next MTD 3.
+    vm.module("nandsim", "id_bytes=0x20,0xa1,0x00,0x15 parts=150,150").unwrap();
+    vm.module("mtdram", "total_size=8192 erase_size=64").unwrap();
+    for module in ["lzo", "deflate", "zstd", "ubi", "ubifs"] {
+        vm.module(module, "").unwrap();
+    }
+    let ubiformat = vm.program("ubiformat").unwrap().expect("mtd-utils are there, as the kernel is");
+    let mut steps = checks(&mut vm);
+    let mut trials = Vec::new();
+    let cases = [
+        (0, 0, (128 << 10, 2048, Some(512)), "NAND simulator partition 0", Compression::Zstd),
+        (1, 1, (128 << 10, 2048, None), "NAND simulator partition 1", Compression::Lzo),
+        (2, 3, (64 << 10, 1, None), "mtdram test device", Compression::Zlib),
+    ];
+    for (ubi, number, (peb, min_io, sub_page), mtd, compression) in cases {
+        let geometry = UbiGeometry::new(peb, min_io, sub_page, None).unwrap();
+        let leb = Geometry { leb_size: geometry.leb_size(), min_io_size: min_io };
+        let mut options = Options::new(leb, 140);
+        options.compression = compression;
+        let mut volume = flashwright_ubi::Volume::new("root");
+        volume.content = Some(flashwright_ubi::Content::from_bytes(image(&everything(true), &options).0));
+        volume.autoresize = true;
+        let mut bytes = Vec::new();
+        let plan = flashwright_ubi::plan(&[volume], &flashwright_ubi::Options::new(geometry)).unwrap();
+        plan.write_to(&mut bytes, &mut |_| ()).unwrap();
+        let path = format!("/image{number}.ubi");
+        vm.file(&path, Node::file(0o644, Content::from_bytes(bytes))).unwrap();
+        let (device, offset) = (format!("/dev/mtd{number}"), geometry.vid_hdr_offset().to_string());
+        let arguments = [&device, "-f", &path, "-O", &offset, "-y", "-q", "-e", "3"];
+        steps.push(vm.run_program(&ubiformat, &arguments));
+        let vid_hdr_offset = Some(geometry.vid_hdr_offset());
+        steps.push(vm.step(Step::UbiAttach { mtd: mtd.into(), ubi, vid_hdr_offset, max_beb_per1024: None }));
+        trials.push(trial(&mut vm, mtd, &format!("ubi{ubi}:root"), everything(true)));
+    }
+    let report = vm.run().unwrap();
+    steps.iter().for_each(|&step| drop(report.outcome(step).clone()));
+    trials.iter().for_each(|trial| assert_trial(&report, trial));
+}
+
+/// A volume as small as the writer says is enough, one LEB less is not; with the journal that small volumes get unasked.
+/// And the kernel holds masters for damaged where the check does.
+#[test]
+fn volumes_may_be_as_small_as_is_said() {
+    let Some(mut vm) = Vm::amd64() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    vm.module("nandsim", "id_bytes=0x20,0xa1,0x00,0x15 parts=400").unwrap();
+    for module in ["lzo", "deflate", "zstd", "ubi", "ubifs"] {
+        vm.module(module, "").unwrap();
+    }
+    let mut steps = checks(&mut vm);
+    let attach = Step::UbiAttach { mtd: MTD.into(), ubi: 0, vid_hdr_offset: None, max_beb_per1024: None };
+    steps.push(vm.step(attach));
+    let geometry = nand(MTD, 512).geometry();
+    let mut tree = Tree::new();
+    tree.insert(Tree::ROOT, b"file", Node::file(0o644, Content::from_bytes(text(50_000, 1)))).unwrap();
+    let mut changed = tree.clone();
+    for number in 1..5 {
+        let mut node = Node::file(0o644, Content::from_bytes(new_data()));
+        node.metadata.mtime = Timestamp::from_seconds(TIME);
+        changed.insert(Tree::ROOT, format!("new{number}").as_bytes(), node).unwrap();
+    }
+    changed.node_mut(Tree::ROOT).metadata.mtime = Timestamp::from_seconds(TIME);
+    let mut mounted = Vec::new();
+    let mut refused = Vec::new();
+    // Most LEBs of the file system, which decide about the journal, and LEBs of the volume.
+    for (max_leb_cnt, lebs) in [(17, 17), (18, 18), (25, 25), (26, 26), (2048, 0), (2048, 1)] {
+        let (bytes, summary) = image(&tree, &Options::new(geometry, max_leb_cnt));
+        let is_too_small = lebs == 1;
+        let lebs = if lebs < 17 { summary.min_volume_lebs - lebs } else { lebs };
+        let name = format!("v{max_leb_cnt}in{lebs}");
+        steps.extend(filled_volume(&mut vm, folder.path(), (0, &name), lebs, (&bytes, geometry.leb_size)));
+        let device = format!("ubi0:{name}");
+        let mount = |device: &str| Step::Mount {
+            fs: "ubifs".into(),
+            device: device.into(),
+            at: AT.into(),
+            options: String::new(),
+            read_only: false,
+        };
+        if is_too_small {
+            refused.push((name, vm.step(mount(&device))));
+            continue;
+        }
+        steps.push(vm.step(mount(&device)));
+        let data = Bytes(new_data());
+        for number in 0..5 {
+            let path = format!("{AT}/new{number}");
+            steps.push(vm.step(Step::Write { path: path.clone(), offset: None, data: data.clone() }));
+            steps.push(vm.step(Step::SetTime { path, seconds: TIME }));
+        }
+        steps.push(vm.step(Step::Remove { path: format!("{AT}/new0") }));
+        steps.push(vm.step(Step::SetTime { path: AT.into(), seconds: TIME }));
+        steps.push(vm.step(Step::Unmount { at: AT.into() }));
+        mounted.push((name, vm.visit_device("ubifs", &device, "", true)));
+    }
+    let (mut bytes, _) = image(&tree, &Options::new(geometry, 17));
+    bytes[geometry.leb_size as usize + 100] ^= 1;
+    assert!(!reader_of(&bytes).check().unwrap().is_usable());
+    let of_leb = (&bytes[..], geometry.leb_size);
+    steps.extend(filled_volume(&mut vm, folder.path(), (0, "damaged"), 17, of_leb));
+    let (fs, device, at, options) = ("ubifs".into(), "ubi0:damaged".into(), AT.into(), String::new());
+    refused.push(("damaged".into(), vm.step(Step::Mount { fs, device, at, options, read_only: false })));
+    let report = vm.run().unwrap();
+    steps.iter().for_each(|&step| drop(report.outcome(step).clone()));
+    for (name, visit) in &mounted {
+        let complaints = report.complaints(visit.mount, visit.unmount, &[]);
+        assert!(complaints.is_empty(), "{name}: {complaints:#?}");
+        report.assert_walk(visit.walk, &changed, &Rules::exact());
+    }
+    for (name, mount) in &refused {
+        assert!(report.step(*mount).outcome.as_ref().unwrap().error.is_some(), "{name} is mounted");
+    }
 }

@@ -56,7 +56,7 @@ pub(crate) struct UbifsFlags {
     /// Time against size; default: default
     #[arg(short, long, help_heading = IMAGE)]
     effort: Option<Effort>,
-    /// Bytes of the journal, 3 LEBs or more; default: an eighth of the volume, at most 8M
+    /// Bytes of the journal, 3 LEBs or more; default: an eighth of --max-lebs, 4 LEBs to 8M
     #[arg(long, value_name = "SIZE", help_heading = IMAGE)]
     #[serde(deserialize_with = "from_text")]
     journal_size: Option<Size>,
