@@ -10,6 +10,8 @@ use crate::report::Report;
 const TORTURE_PATTERNS: [u8; 3] = [0xa5, 0x5a, 0x00];
 /// Bytes read at once, about: enough for the device to be busy, and small next to an eraseblock.
 const PIECE: usize = 64 << 10;
+/// Bytes read at first, about, where something may differ: it mostly does so early.
+const FIRST_PIECE: usize = 4 << 10;
 /// Bytes of flash with smaller pages that are left out when all of them are 0xFF: a line of its write buffer.
 const SMALLEST_UNIT: u32 = 256;
 
@@ -178,8 +180,11 @@ impl<'a> Device<'a> {
         let mut all = EccStats::default();
         let mut at = offset;
         let end = offset + len;
+        let page = unit(&self.geometry);
+        let mut most = page * (FIRST_PIECE / page).max(1);
         while at < end {
-            let count = shorter(piece.len(), end - at);
+            let count = shorter(piece.len().min(most), end - at);
+            most = piece.len();
             let piece = piece.get_mut(..count).unwrap_or_default();
             let ecc = match self.flash.read(at, piece) {
                 Err(error) if matches!(error.fault, FlashFault::Uncorrectable) => return Ok(Err(error)),
@@ -205,8 +210,7 @@ impl<'a> Device<'a> {
             rest = next;
             if expected != found {
                 let mut pairs = (at..).zip(expected.iter().zip(found));
-                first =
-                    pairs.find(|(_, (expected, found))| expected != found).map(|(at, (e, f))| (at, *e, *f));
+                first = pairs.find(|(_, (e, f))| e != f).map(|(at, (e, f))| (at, *e, *f));
             }
             first.is_none()
         })?;
@@ -249,7 +253,9 @@ impl<'a> Device<'a> {
     ) -> Result<Comparison, FlashError> {
         let mut first = None;
         let read = self.walk(offset, len, &mut |at, found| {
-            first = (at..).zip(found).find(|(_, found)| **found != byte).map(|(at, found)| (at, *found));
+            let other = found.iter().position(|&found| found != byte);
+            // A usize has at most 64 bits.
+            first = other.and_then(|index| Some((at + index as u64, *found.get(index)?)));
             first.is_none()
         })?;
         Ok(match (first, read) {

@@ -2,7 +2,7 @@
 
 use flashwright_flashsim::{Fault, Simulation, nand, nor};
 use flashwright_media::{EccStats, Flash, FlashError, FlashFault, FlashGeometry, FlashOp};
-use flashwright_plan::raw::{Action, Options, plan_write};
+use flashwright_plan::raw::{Action, Options, plan_erase, plan_verify, plan_write};
 use flashwright_plan::{Ending, Error, Report};
 
 use crate::tools::{BOTH, From, assert_holds, done, good, holds, noise, plan, quiet, run};
@@ -293,4 +293,43 @@ fn a_lock_that_cannot_be_put_back_is_an_error() {
     assert_eq!((report.unlocked, report.locked, report.written), (3, 2, 3));
     assert_holds(&flash.0, &image);
     assert_eq!([0, 1, 2].map(|eraseblock| flash.0.locked(eraseblock)), [true, false, true]);
+}
+
+#[test]
+fn large_eraseblocks_are_read_and_tortured_in_pieces() {
+    let size = 200 << 10;
+    let image = noise(2, 3 * size + 150_000);
+    for geometry in [nand(200 << 10, 7, 4096), nor(200 << 10, 7)] {
+        let is_nand = geometry.page_size > 1;
+        let mut flash = Simulation::new(geometry, 1);
+        flash.store(0, &noise(3, 7 * size));
+        if is_nand {
+            flash.set_fault(2, Fault::Program(40));
+            flash.set_fault(3, Fault::ProgramOnce(41));
+        }
+        let report = done(&mut flash, &image, From::Pipe);
+        let (tortured, bad): (&[u32], &[u32]) = if is_nand { (&[2, 3], &[2]) } else { (&[], &[]) };
+        assert_eq!((&report.tortured[..], &report.went_bad[..]), (tortured, bad));
+        assert_holds(&flash, &image);
+        assert_eq!(done(&mut flash, &image, From::File).erases, 0);
+        for at in [4095, 4096, 70_000, 199_999] {
+            let mut other = image.clone();
+            other[at] ^= 0x80;
+            let verdict = plan_verify(&mut flash, &&other[..], &Options::default()).unwrap().execute(
+                &mut flash,
+                &mut &other[..],
+                &mut Report::default(),
+                &mut quiet,
+            );
+            let first = verdict.unwrap().first.unwrap();
+            assert_eq!((first.offset, first.bytes), (at as u64, Some((other[at], image[at]))));
+        }
+        flash.set_fault(1, Fault::Erase(1));
+        let plan = plan_erase(&mut flash, &Options::default()).unwrap();
+        let mut report = Report::default();
+        let result = plan.execute(&mut flash, &mut report, &mut quiet);
+        assert_eq!(result.is_ok(), is_nand);
+        assert_eq!(report.went_bad, if is_nand { vec![1] } else { vec![] });
+        assert_eq!(flash.violations(), []);
+    }
 }
