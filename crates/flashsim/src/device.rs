@@ -187,6 +187,28 @@ impl Simulation {
         }
     }
 
+    /// Locks or unlocks eraseblocks, and those that share their areas, in one operation.
+    fn lock_range(&mut self, first: u32, count: u32, locked: bool) -> Result<(), FlashError> {
+        let offset = self.geometry.offset_of(first);
+        self.check_range(FlashOp::Lock, offset)?;
+        let Some(area) = self.lock_area else {
+            return Err(Self::error(FlashOp::Lock, offset, FlashFault::Unsupported));
+        };
+        let past = (first + count).next_multiple_of(area).min(self.geometry.eraseblock_count);
+        let range = first - first % area..past;
+        let after = |number: u32| if range.contains(&number) { locked } else { self.locked(number) };
+        let starts = |number: &u32| after(*number) && (*number == 0 || !after(*number - 1));
+        if self.one_lock && (0..self.geometry.eraseblock_count).filter(starts).count() > 1 {
+            let two = io::Error::new(io::ErrorKind::InvalidInput, "the chip has one protected range only");
+            return Err(Self::error(FlashOp::Lock, offset, FlashFault::Device(two)));
+        }
+        let power = self.begin();
+        if !matches!(power, Power::Cut(Interruption::NotBegun | Interruption::BarelyBegun)) {
+            range.for_each(|number| self.cells_mut(number).locked = locked);
+        }
+        if let Power::Cut(_) = power { Err(Self::off(FlashOp::Lock, offset)) } else { Ok(()) }
+    }
+
     fn read_part(&mut self, offset: u64, into: &mut [u8]) -> Result<EccStats, FlashError> {
         let (eraseblock, at) = self.check_range(FlashOp::Read, offset)?;
         self.elapsed += self.timing.read_ns;
@@ -306,18 +328,14 @@ impl Flash for Simulation {
     }
 
     fn set_locked(&mut self, eraseblock: u32, locked: bool) -> Result<(), FlashError> {
-        let offset = self.geometry.offset_of(eraseblock);
-        self.check_range(FlashOp::Lock, offset)?;
-        let Some(area) = self.lock_area else {
-            return Err(Self::error(FlashOp::Lock, offset, FlashFault::Unsupported));
-        };
-        let power = self.begin();
-        if !matches!(power, Power::Cut(Interruption::NotBegun | Interruption::BarelyBegun)) {
-            let first = eraseblock - eraseblock % area;
-            for neighbour in first..(first + area).min(self.geometry.eraseblock_count) {
-                self.cells_mut(neighbour).locked = locked;
-            }
+        self.lock_range(eraseblock, 1, locked)
+    }
+
+    fn set_range_locked(&mut self, first: u32, count: u32, locked: bool) -> Result<(), FlashError> {
+        if self.one_lock {
+            return self.lock_range(first, count, locked);
         }
-        if let Power::Cut(_) = power { Err(Self::off(FlashOp::Lock, offset)) } else { Ok(()) }
+        let mut all = first..first + count;
+        all.try_for_each(|eraseblock| self.lock_range(eraseblock, 1, locked))
     }
 }

@@ -118,6 +118,7 @@ pub struct Simulation {
     pub(crate) faults: BTreeMap<u32, Fault>,
     pub(crate) lock_area: Option<u32>,
     pub(crate) tells_locks: bool,
+    pub(crate) one_lock: bool,
     pub(crate) timing: Timing,
     pub(crate) elapsed: u64,
     pub(crate) operations: u64,
@@ -160,6 +161,7 @@ impl Simulation {
             faults: BTreeMap::new(),
             lock_area: None,
             tells_locks: true,
+            one_lock: false,
             timing: Timing::default(),
             elapsed: 0,
             operations: 0,
@@ -319,6 +321,13 @@ impl Simulation {
     pub fn set_lockable(&mut self, area: u32, tells: bool) {
         assert!(area > 0);
         (self.lock_area, self.tells_locks) = (Some(area), tells);
+    }
+
+    /// Gives the device a lock as SPI NOR has it: one range of eraseblocks without a gap. Whatever would leave two is
+    /// refused.
+    pub fn set_one_lock(&mut self) {
+        self.set_lockable(1, true);
+        self.one_lock = true;
     }
 
     /// Locks an eraseblock, from outside.

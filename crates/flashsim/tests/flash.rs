@@ -194,6 +194,18 @@ fn locks_cover_areas() {
 }
 
 #[test]
+fn one_lock_has_no_gaps() {
+    let mut flash = nor_sim();
+    flash.set_one_lock();
+    flash.set_range_locked(2, 4, true).unwrap();
+    assert!(matches!(fault(flash.set_locked(3, false)), FlashFault::Device(_)));
+    assert!(matches!(fault(flash.set_locked(7, true)), FlashFault::Device(_)));
+    flash.set_locked(2, false).unwrap();
+    flash.set_range_locked(3, 3, false).unwrap();
+    assert_eq!(((0..8).any(|eraseblock| flash.locked(eraseblock)), flash.operations()), (false, 3));
+}
+
+#[test]
 fn time_adds_up() {
     let mut flash = nand_sim();
     flash.set_timing(Timing { erase_ns: 1_000_000, program_ns: 1000, read_ns: 10 });

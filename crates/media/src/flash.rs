@@ -226,6 +226,20 @@ pub trait Flash {
     /// # Errors
     /// [`FlashFault::Unsupported`] where there is no such thing, [`FlashFault::Failed`], [`FlashFault::Device`].
     fn set_locked(&mut self, eraseblock: u32, locked: bool) -> Result<(), FlashError>;
+
+    /// Sets or clears the write protection of `count` eraseblocks from `first` on, in one step where the device can: a chip
+    /// that knows one protected range only, as SPI NOR, takes no eraseblock out of its middle. Here one by one, all of them;
+    /// the first error is returned.
+    ///
+    /// # Errors
+    /// As [`set_locked`](Self::set_locked).
+    fn set_range_locked(&mut self, first: u32, count: u32, locked: bool) -> Result<(), FlashError> {
+        let mut result = Ok(());
+        for eraseblock in first..first.saturating_add(count) {
+            result = result.and(self.set_locked(eraseblock, locked));
+        }
+        result
+    }
 }
 
 #[cfg(test)]

@@ -162,6 +162,12 @@ impl Flash for MtdFlash {
         let (offset, len) = self.within(eraseblock);
         self.mtd.set_locked(offset, len, locked).map_err(failed(FlashOp::Lock, offset))
     }
+
+    fn set_range_locked(&mut self, first: u32, count: u32, locked: bool) -> Result<(), FlashError> {
+        let (offset, len) = self.within(first);
+        let len = len * u64::from(count);
+        self.mtd.set_locked(offset, len, locked).map_err(failed(FlashOp::Lock, offset))
+    }
 }
 
 #[cfg(test)]

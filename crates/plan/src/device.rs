@@ -1,6 +1,6 @@
 //! A device in the hands of a run: counts what is done to it, tells about it, and unlocks what has to be.
 
-use flashwright_media::{EccStats, Flash, FlashError, FlashFault, FlashGeometry};
+use flashwright_media::{EccStats, Flash, FlashError, FlashFault, FlashGeometry, FlashOp};
 
 use crate::error::Error;
 use crate::event::{Event, OnEvent, Phase};
@@ -114,7 +114,8 @@ pub(crate) struct Device<'a> {
     pub(crate) report: &'a mut Report,
     on_event: OnEvent<'a>,
     stop: bool,
-    unlocked: Vec<u32>,
+    /// First eraseblock and how many, of each range that was unlocked.
+    unlocked: Vec<(u32, u32)>,
     piece: Vec<u8>,
 }
 
@@ -287,11 +288,25 @@ impl<'a> Device<'a> {
         self.flash.is_bad(eraseblock)
     }
 
+    /// Takes write protection off an eraseblock, and off those that are locked next to it without a gap: a chip that knows
+    /// one protected range only takes nothing else, and it can be put back as it was.
     fn unlock(&mut self, eraseblock: u32) -> Result<(), FlashError> {
-        self.flash.set_locked(eraseblock, false)?;
-        self.report.unlocked += 1;
-        self.unlocked.push(eraseblock);
-        self.tell(Event::Unlocked { eraseblock });
+        let (mut first, mut past) = (eraseblock, eraseblock + 1);
+        while first > 0 && self.is_locked(first - 1)? {
+            first -= 1;
+        }
+        while past < self.geometry.eraseblock_count && self.is_locked(past)? {
+            past += 1;
+        }
+        self.flash.set_range_locked(first, past - first, false)?;
+        self.unlocked.push((first, past - first));
+        self.report.unlocked += past - first;
+        (first..past).for_each(|eraseblock| self.tell(Event::Unlocked { eraseblock }));
+        if self.is_locked(eraseblock)? {
+            // By a pin, say: some chips would ignore an erase and report success.
+            let offset = self.geometry.offset_of(eraseblock);
+            return Err(FlashError { op: FlashOp::Lock, offset, fault: FlashFault::Locked });
+        }
         Ok(())
     }
 
@@ -299,11 +314,11 @@ impl<'a> Device<'a> {
     /// all of them, and returns the first error.
     pub(crate) fn relock(&mut self) -> Result<(), FlashError> {
         let mut result = Ok(());
-        for eraseblock in std::mem::take(&mut self.unlocked) {
-            match self.flash.set_locked(eraseblock, true) {
+        for (first, count) in std::mem::take(&mut self.unlocked) {
+            match self.flash.set_range_locked(first, count, true) {
                 Ok(()) => {
-                    self.report.locked += 1;
-                    self.tell(Event::Locked { eraseblock });
+                    self.report.locked += count;
+                    (first..first + count).for_each(|eraseblock| self.tell(Event::Locked { eraseblock }));
                 }
                 Err(error) => result = result.and(Err(error)),
             }

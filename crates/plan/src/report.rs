@@ -33,7 +33,7 @@ pub struct Report {
     pub tortured: Vec<u32>,
     /// Eraseblocks marked bad.
     pub went_bad: Vec<u32>,
-    /// Eraseblocks whose write protection was taken off.
+    /// Eraseblocks whose write protection was taken off: those that had to be erased, and those locked next to them.
     pub unlocked: u32,
     /// Eraseblocks whose write protection was put back.
     pub locked: u32,
