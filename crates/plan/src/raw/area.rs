@@ -97,8 +97,18 @@ impl Area {
         Ok(Ok(area))
     }
 
+    /// The area, and how many of its eraseblocks an image of that length takes.
+    pub(super) fn look_for(
+        device: &mut Device<'_>,
+        options: &Options,
+        len: u64,
+    ) -> Result<Result<(Self, u32), Refusal>, Error> {
+        let geometry = *device.geometry();
+        Ok(Area::look(device, options)?.and_then(|area| area.fit(len, &geometry).map(|count| (area, count))))
+    }
+
     /// Refuses an image that does not fit, or is empty. Returns the eraseblocks that it takes.
-    pub(super) fn fit(&self, len: u64, geometry: &FlashGeometry) -> Result<u32, Refusal> {
+    fn fit(&self, len: u64, geometry: &FlashGeometry) -> Result<u32, Refusal> {
         let size = u64::from(geometry.eraseblock_size);
         let needed = len.div_ceil(size);
         if needed == 0 {

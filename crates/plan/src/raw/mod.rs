@@ -1,9 +1,9 @@
 //! An image onto flash as it is: NOR, NAND, or memory behind the same interface.
 //!
 //! ```text
-//! image   | 0 | 1 | 2 | 3 |             eraseblocks of the image, the last one filled up with 0xFF
-//!           |   |    \   \
-//! device  | 0 | 1 | bad | 3 | 4 | 5 |   good eraseblocks from the offset on, in order
+//! image      0    1    2    3        eraseblocks of the image, the last one filled up with 0xFF
+//!            |    |     \    \
+//! device     0    1   bad   3    4    good eraseblocks from the offset on, in order
 //! ```
 //!
 //! - Bad eraseblocks are skipped, as `nandwrite` and boot loaders do.

@@ -87,15 +87,8 @@ pub fn plan_write(
         tail_lost: 0,
         refusals: Vec::new(),
     };
-    match Area::look(&mut device, options)? {
-        Ok(area) => plan.area = area,
-        Err(refusal) => {
-            plan.refusals.push(refusal);
-            return Ok(plan);
-        }
-    }
-    match plan.area.fit(plan.image_len, device.geometry()) {
-        Ok(needed) => plan.count = needed,
+    match Area::look_for(&mut device, options, plan.image_len)? {
+        Ok(found) => (plan.area, plan.count) = found,
         Err(refusal) => {
             plan.refusals.push(refusal);
             return Ok(plan);

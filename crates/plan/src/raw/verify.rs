@@ -61,12 +61,8 @@ pub fn plan_verify(
         count: 0,
         refusals: Vec::new(),
     };
-    let fitted = Area::look(&mut device, options)?.and_then(|area| {
-        let count = area.fit(image_len, device.geometry())?;
-        Ok((area, count))
-    });
-    match fitted {
-        Ok((area, count)) => (plan.area, plan.count) = (area, count),
+    match Area::look_for(&mut device, options, image_len)? {
+        Ok(found) => (plan.area, plan.count) = found,
         Err(refusal) => plan.refusals.push(refusal),
     }
     Ok(plan)
