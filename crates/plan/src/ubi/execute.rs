@@ -12,6 +12,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use flashwright_media::{Flash, crc32_from_ones};
+use sha2::Digest;
+
 use flashwright_ubi::format::{
     EcHdr, HEADER_LEN, LAYOUT_LEBS, LAYOUT_VOLUME, MAX_ERASE_COUNT, VidHdr, VolumeType, compat,
 };
@@ -22,7 +24,7 @@ use super::survey::{Claim, NONE, PebState, Seq, What, can_invalidate, compare_le
 use crate::device::{Device, Trouble};
 use crate::error::{Error, Refusal};
 use crate::event::{OnEvent, Phase};
-use crate::report::{Ending, Report};
+use crate::report::{Ending, Report, Sha256};
 use crate::source::Source;
 
 /// PEBs that may go bad in one run before something else must be wrong: a share of the device, and never fewer than some.
@@ -200,11 +202,13 @@ impl Run<'_> {
         let mut waiting = plan.claims.clone();
         let mut seen: Vec<(u32, u32)> = Vec::new();
         let mut statics: Vec<(u32, u32, u32)> = Vec::new();
+        let mut hash = plan.options.sha256.map(|_| sha2::Sha256::new());
         for peb in 0..peb_count {
             match peb {
                 0 => buffer.copy_from_slice(first),
                 _ => source.read_at(plan.flash.offset_of(peb), buffer)?,
             }
+            hash.iter_mut().for_each(|hash| hash.update(&*buffer));
             let header = match self.checked(peb, buffer)? {
                 Held::Leb(header) => header,
                 Held::Layout | Held::Nothing => continue,
@@ -237,6 +241,12 @@ impl Run<'_> {
         if let Some((volume, used, count)) = statics.iter().find(|(_, used, count)| used != count) {
             return Err(damaged(format!("static volume {volume} has {count} LEBs of {used}")));
         }
+        let found = hash.map(|hash| Sha256(hash.finalize().into()));
+        if let (Some(expected), Some(found)) = (plan.options.sha256, found)
+            && expected != found
+        {
+            return Err(Error::Digest { expected, found }.into());
+        }
         for claim in waiting {
             self.clear(claim.peb)?;
         }
@@ -263,7 +273,11 @@ impl Run<'_> {
         if !found.vid.is_ok_and(|theirs| same_leb(header, &theirs)) {
             return Ok(false);
         }
-        Ok(compare_leb(&mut self.device, &self.plan.geometry, peb, data)? == What::Match)
+        let corrected = self.device.report.corrected_bits;
+        let found = compare_leb(&mut self.device, &self.plan.geometry, peb, data)?;
+        // An earlier run may have begun to erase it, for room: then it is not to be trusted.
+        let flips = self.device.report.corrected_bits > corrected;
+        Ok(found == What::Match && !(flips && self.plan.layout.is_empty()))
     }
 
     /// Without a free PEB one is taken that may hold a LEB further on.

@@ -3,11 +3,13 @@
 
 use std::cmp::Reverse;
 
-use flashwright_media::{Endian, Fields, FlashGeometry, UbiGeometry, crc32_from_ones};
+use flashwright_media::{Endian, Fields, FlashGeometry, UBI_HEADER_LEN, UbiGeometry, crc32_from_ones};
 use flashwright_ubi::format::{
     EC_MAGIC, EcHdr, FASTMAP_DATA_VOLUME, FASTMAP_VOLUME, HEADER_LEN, HeaderFault, INTERNAL_VOLUMES,
     LAYOUT_LEBS, LAYOUT_VOLUME, VidHdr, VolumeType, compat,
 };
+
+use sha2::Digest;
 
 use super::table::Table;
 use super::word;
@@ -72,7 +74,8 @@ pub(super) fn geometry_of(
     let EcHdr { vid_hdr_offset, data_offset, .. } = *first;
     let FlashGeometry { eraseblock_size, page_size, sub_page_size, .. } = *flash;
     let geometry = UbiGeometry::new(eraseblock_size, page_size, Some(sub_page_size), Some(vid_hdr_offset));
-    if let Some(geometry) = geometry.ok().filter(|geometry| geometry.data_offset() == data_offset) {
+    let fits = |geometry: &UbiGeometry| geometry.data_offset() == data_offset && headers_apart(geometry);
+    if let Some(geometry) = geometry.ok().filter(fits) {
         return Some(geometry);
     }
     let expected = match UbiGeometry::new(eraseblock_size, page_size, Some(sub_page_size), None) {
@@ -85,6 +88,15 @@ pub(super) fn geometry_of(
     );
     refusals.push(Refusal::new(word::GEOMETRY, reason));
     None
+}
+
+/// Whether both headers can be programmed one after the other: not where they share what is programmed once.
+pub(super) fn headers_apart(geometry: &UbiGeometry) -> bool {
+    let unit = geometry.sub_page_size();
+    let first = UBI_HEADER_LEN.checked_next_multiple_of(unit);
+    let start =
+        geometry.vid_hdr_offset().saturating_sub(geometry.vid_hdr_offset().checked_rem(unit).unwrap_or(0));
+    first.is_some_and(|first| start >= first)
 }
 
 /// What is wrong with an image whose first header is sound; a few faults, then no more.
@@ -274,6 +286,7 @@ impl ImageIndex {
         peb_count: u32,
         checker: &mut Checker<'_>,
         buffer: &mut [u8],
+        hash: &mut Option<sha2::Sha256>,
     ) -> Result<Option<Self>, Error> {
         let geometry = *checker.geometry;
         let mut tables = Vec::new();
@@ -281,6 +294,7 @@ impl ImageIndex {
         let mut statics = Vec::new();
         for peb in 0..peb_count {
             source.read_at(u64::from(peb).saturating_mul(geometry.peb_size().into()), buffer)?;
+            hash.iter_mut().for_each(|hash| hash.update(&*buffer));
             match checker.peb(peb, buffer) {
                 None | Some(Held::Nothing) => {}
                 Some(Held::Layout) => tables.push((peb, Table::parse(leb_of(buffer, &geometry), &geometry))),
@@ -336,7 +350,9 @@ impl Checker<'_> {
 
     /// Each LEB once, sorted: of copies the newest that was finished.
     fn resolve(&mut self, mut lebs: Vec<(bool, ImageLeb)>) -> Vec<ImageLeb> {
-        lebs.sort_unstable_by_key(|(unfinished, leb)| (leb.place(), *unfinished, Reverse(leb.sqnum)));
+        lebs.sort_unstable_by_key(|(unfinished, leb)| {
+            (leb.place(), *unfinished, Reverse(leb.sqnum), leb.peb)
+        });
         for pair in lebs.windows(2) {
             if let [(_, first), (_, second)] = pair
                 && (first.place(), first.sqnum) == (second.place(), second.sqnum)

@@ -21,6 +21,8 @@ pub use execute::UbiReport;
 pub use health::{Health, health};
 pub use plan::{Fate, Mode, Plan, Step, Totals, format, plan};
 
+use crate::report::Sha256;
+
 /// Words of refusals: what `--force` takes, where it takes any.
 pub mod word {
     /// The image was made for flash of other sizes. Nothing overrides that.
@@ -29,6 +31,8 @@ pub mod word {
     pub const SIZE: &str = "size";
     /// Fewer PEBs are left for those that go bad than the kernel wants.
     pub const RESERVE: &str = "reserve";
+    /// The image is not the one that was asked for. Nothing overrides that.
+    pub const SHA256: &str = "sha256";
     /// The kernel has to be told where VID headers are.
     pub const VID_OFFSET: &str = "vid-offset";
 }
@@ -40,6 +44,9 @@ pub struct Options {
     /// The erase count of PEBs that have no header which tells: how often each was erased before UBI came. `None`, the
     /// default: the mean of the others, 0 without others.
     pub assumed_count: Option<u32>,
+    /// The SHA-256 that the image must have. Default none. That of a file is checked before anything is changed; that of a
+    /// pipe before the new volume table is written, without which the kernel attaches nothing.
+    pub sha256: Option<Sha256>,
     /// Whether all that is written is read back and compared. Default yes.
     pub verify: bool,
     /// For [`format()`]: bytes from the start of a PEB to its VID header. `None`, the default: as the kernel has it.
@@ -54,6 +61,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             assumed_count: None,
+            sha256: None,
             verify: true,
             vid_hdr_offset: None,
             chip_peb_count: None,

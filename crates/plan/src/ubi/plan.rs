@@ -5,14 +5,16 @@ use flashwright_ubi::format::{EcHdr, HEADER_LEN, LAYOUT_LEBS, MAX_ERASE_COUNT};
 use flashwright_ubi::reader::EraseCounts;
 use flashwright_ubi::{Device as Chip, Fit};
 
-use super::image::{Checker, Held, ImageIndex, count_pebs, geometry_of, leb_of, not_ubi};
+use sha2::Digest;
+
+use super::image::{Checker, Held, ImageIndex, count_pebs, geometry_of, headers_apart, leb_of, not_ubi};
 use super::survey::{Claim, Internal, NONE, PebState, Seq, Survey, Wanted, What, headers};
 use super::table::Table;
 use super::{Options, word};
 use crate::device::{Device, bytes_to_program, unit};
 use crate::error::{Error, Refusal};
 use crate::event::OnEvent;
-use crate::report::Report;
+use crate::report::{Report, Sha256};
 use crate::source::Source;
 
 /// How much there is to do.
@@ -162,7 +164,7 @@ pub fn plan(
     let sizes = flash.geometry();
     let mut refusals = Vec::new();
     let mut buffer = vec![0; sizes.eraseblock_size as usize];
-    let looked = look(source, &sizes, &mut refusals, &mut buffer)?;
+    let looked = look(source, &sizes, options.sha256, &mut refusals, &mut buffer)?;
     let Some(looked) = looked else {
         let refusal = refusals.into_iter().next();
         return Err(Error::Refused(refusal.unwrap_or_else(|| not_ubi(&[]))));
@@ -189,8 +191,15 @@ pub fn format(
     let sizes = flash.geometry();
     let FlashGeometry { eraseblock_size, page_size, sub_page_size, .. } = sizes;
     let geometry = UbiGeometry::new(eraseblock_size, page_size, Some(sub_page_size), options.vid_hdr_offset);
-    let geometry =
-        geometry.map_err(|error| Error::Refused(Refusal::new(word::GEOMETRY, error.to_string())))?;
+    let refuse = |reason| Error::Refused(Refusal::new(word::GEOMETRY, reason));
+    let geometry = geometry.map_err(|error| refuse(error.to_string()))?;
+    if !headers_apart(&geometry) {
+        let offset = geometry.vid_hdr_offset();
+        let reason = format!(
+            "VID headers at {offset} bytes share a sub-page of {sub_page_size} bytes with EC headers"
+        );
+        return Err(refuse(reason));
+    }
     let mut report = Report::default();
     let mut device = Device::new(flash, &mut report, on_event);
     let content = Content::Empty(Table::empty(&geometry));
@@ -205,6 +214,7 @@ pub fn format(
 fn look(
     source: &mut dyn Source,
     sizes: &FlashGeometry,
+    sha256: Option<Sha256>,
     refusals: &mut Vec<Refusal>,
     buffer: &mut [u8],
 ) -> Result<Option<Looked>, Error> {
@@ -235,7 +245,15 @@ fn look(
             }
         }
     } else {
-        ImageIndex::read(source, peb_count, &mut checker, buffer)?.map(Content::File)
+        let mut hash = sha256.map(|_| sha2::Sha256::new());
+        let index = ImageIndex::read(source, peb_count, &mut checker, buffer, &mut hash)?;
+        let found = hash.map(|hash| Sha256(hash.finalize().into()));
+        if let (Some(expected), Some(found)) = (sha256, found)
+            && expected != found
+        {
+            refusals.push(Refusal::new(word::SHA256, Error::Digest { expected, found }.to_string()));
+        }
+        index.map(Content::File)
     };
     Ok(content.map(|content| Looked { geometry, image_seq, content }))
 }

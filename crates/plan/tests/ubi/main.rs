@@ -2,3 +2,5 @@
 
 mod common;
 mod cuts;
+mod decide;
+mod faults;
