@@ -14,7 +14,7 @@ use super::{Options, word};
 use crate::device::{Device, bytes_to_program, unit};
 use crate::error::{Error, Refusal};
 use crate::event::OnEvent;
-use crate::report::{Report, Sha256};
+use crate::report::{Costs, Report, Sha256};
 use crate::source::Source;
 
 /// How much there is to do.
@@ -604,6 +604,13 @@ impl Plan {
     #[must_use]
     pub const fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// Nanoseconds that it takes, about; `None` where nothing is known.
+    #[must_use]
+    pub const fn estimate(&self, costs: &Costs) -> Option<u64> {
+        // What is programmed is read back.
+        costs.estimate(self.totals.erases as u64, self.totals.programmed, self.totals.programmed)
     }
 
     /// What cannot end well.

@@ -198,11 +198,11 @@ fn cases(sizes: FlashGeometry) -> Vec<(&'static str, Case)> {
     ]
 }
 
-/// Proves all cases; says how many cuts that were.
-fn prove(eraseblock: u32, pipe: bool, cuts_of: fn(&Case) -> u64) {
+/// Proves those cases; says how many cuts that were.
+fn prove(eraseblock: u32, pipe: bool, wanted: &[&str], cuts_of: fn(&Case) -> u64) {
     let mut cuts = 0;
     for sizes in flashes(eraseblock) {
-        for (name, case) in cases(sizes) {
+        for (name, case) in cases(sizes).into_iter().filter(|(name, _)| wanted.contains(name)) {
             let these = cuts_of(&Case { pipe, ..case });
             let FlashGeometry { kind, sub_page_size, .. } = sizes;
             println!("{kind}, sub-pages of {sub_page_size}, {name}: {these} cuts");
@@ -213,22 +213,24 @@ fn prove(eraseblock: u32, pipe: bool, cuts_of: fn(&Case) -> u64) {
     println!("{cuts} cuts");
 }
 
+const ALL: [&str; 6] = ["blank", "used", "foreign", "half erased", "mixed", "bad eraseblocks"];
+
 #[test]
 fn every_cut_in_every_way() {
-    prove(4096, false, Case::cut_once);
+    prove(4096, false, &ALL, Case::cut_once);
 }
 
 #[test]
 fn every_cut_of_a_pipe() {
-    prove(2048, true, Case::cut_once);
+    prove(2048, true, &ALL, Case::cut_once);
 }
 
 #[test]
 fn every_cut_of_every_second_run() {
-    prove(2048, false, Case::cut_twice);
+    prove(2048, false, &ALL, Case::cut_twice);
 }
 
 #[test]
 fn every_cut_of_every_second_run_of_a_pipe() {
-    prove(2048, true, Case::cut_twice);
+    prove(2048, true, &["used", "mixed"], Case::cut_twice);
 }
