@@ -30,6 +30,8 @@ pub(crate) struct Cells {
     pub(crate) flipped: Vec<u8>,
     /// Bits that read as 0 or 1, differently each time.
     pub(crate) unstable: Vec<u8>,
+    /// Whether no bit is flipped or unstable: reading is copying then.
+    pub(crate) clean: bool,
     /// For each sub-page of NAND whether it was programmed since the last erase.
     pub(crate) programmed: Vec<bool>,
     /// Whether the last erase was interrupted or failed.
@@ -53,6 +55,7 @@ impl Cells {
             bytes: vec![0xff; len],
             flipped: vec![0; len],
             unstable: vec![0; len],
+            clean: true,
             programmed: vec![false; sub_pages],
             half_erased: false,
             bad: false,
@@ -68,6 +71,7 @@ impl Cells {
         self.bytes.fill(0xff);
         self.flipped.fill(0);
         self.unstable.fill(0);
+        self.clean = true;
         self.programmed.fill(false);
         self.half_erased = false;
     }
@@ -82,6 +86,9 @@ impl Cells {
 
     /// Reads `part` without error correction.
     pub(crate) fn read_raw(&self, part: Range<usize>, into: &mut [u8], random: &mut Random) {
+        if self.clean {
+            return into.copy_from_slice(&self.bytes[part]);
+        }
         for (byte, index) in into.iter_mut().zip(part) {
             *byte = self.raw(index, random);
         }
@@ -97,10 +104,11 @@ impl Cells {
         noise: u32,
         random: &mut Random,
     ) -> PageRead {
-        let raw: Vec<u8> = page.clone().map(|index| self.raw(index, random)).collect();
+        let mut raw = vec![0; page.len()];
+        self.read_raw(page.clone(), &mut raw, random);
         let stored = &self.bytes[page.clone()];
-        let wrong: u32 = raw.iter().zip(stored).map(|(raw, stored)| (raw ^ stored).count_ones()).sum();
-        let wrong = wrong + noise;
+        let wrong = |(raw, stored): (&u8, &u8)| (raw ^ stored).count_ones();
+        let wrong = noise + if self.clean { 0 } else { raw.iter().zip(stored).map(wrong).sum() };
         if wrong > ecc.strength {
             into.copy_from_slice(&raw[part.start - page.start..part.end - page.start]);
             return PageRead { ecc: EccStats::default(), correctable: false };
@@ -112,6 +120,9 @@ impl Cells {
 
     /// Most wrong bits that a read of `range` can meet.
     pub(crate) fn worst(&self, range: Range<usize>) -> u32 {
+        if self.clean {
+            return 0;
+        }
         let both = self.flipped[range.clone()].iter().zip(&self.unstable[range]);
         both.map(|(flipped, unstable)| (flipped | unstable).count_ones()).sum()
     }

@@ -106,6 +106,7 @@ impl Cut<'_> {
         for _ in 0..count.min(candidates.len()) {
             let (index, bit) = candidates.swap_remove(self.random.below(candidates.len()));
             cells.unstable[index] |= bit;
+            cells.clean = false;
         }
     }
 
@@ -121,6 +122,7 @@ impl Cut<'_> {
     /// Bits become the other way round, or hang. On NAND `bytes` stays what the error correction works towards.
     fn change(&mut self, cells: &mut Cells, index: usize, turned: u8, unstable: u8) {
         cells.unstable[index] |= unstable;
+        cells.clean = false;
         match self.kind {
             FlashKind::Nand => cells.flipped[index] ^= turned,
             _ => cells.bytes[index] ^= turned,

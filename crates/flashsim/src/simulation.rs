@@ -274,6 +274,7 @@ impl Simulation {
         for _ in 0..count.min(bits.len().try_into().unwrap_or(count)) {
             let (at, bit) = bits.swap_remove(self.random.below(bits.len()));
             let cells = self.cells_mut(eraseblock);
+            cells.clean = false;
             if is_nand { cells.flipped[at] |= bit } else { cells.bytes[at] ^= bit }
         }
     }
@@ -284,7 +285,9 @@ impl Simulation {
     /// When `offset` is past the end.
     pub fn unsettle(&mut self, offset: u64, mask: u8) {
         let (eraseblock, at) = self.locate(offset).expect("an offset on the device");
-        self.cells_mut(eraseblock).unstable[at] |= mask;
+        let cells = self.cells_mut(eraseblock);
+        cells.unstable[at] |= mask;
+        cells.clean = false;
     }
 
     /// Of 1000 pages of NAND that are read, so many have one more wrong bit, this time only; default 0.
