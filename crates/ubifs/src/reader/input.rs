@@ -90,8 +90,12 @@ impl Input {
         Ok(buffer)
     }
 
-    /// A whole LEB.
+    /// A whole LEB. One behind the end of the image is erased, as Linux has it: dumps of volumes and updates of them end
+    /// with the last LEB that has something.
     pub(super) fn leb(&self, lnum: u32, what: &'static str) -> Result<Vec<u8>, ReadError> {
+        if u64::from(lnum).saturating_mul(self.leb_size.into()) >= self.len {
+            return Ok(vec![0xff; self.leb_size as usize]);
+        }
         self.read(Place { lnum, offs: 0 }, self.leb_size, what)
     }
 

@@ -55,18 +55,26 @@ impl Image {
         }
         journal.torn.iter().for_each(|torn| report.add(Finding::left(torn)));
         journal.damaged.iter().for_each(|damage| report.add(Finding::from(damage)));
-        self.space(&usage, committed.size, &journal, &mut report)?;
+        self.space(&usage, committed.size, (&journal, &index), &mut report)?;
         self.nodes(&index, &journal, &mut budget, &mut report)?;
         Ok(report)
     }
 
-    /// An image that ends early is not mounted; LEBs beyond the file system are the volume's.
+    /// LEBs that are missing at the end are erased to Linux: what is missed in them is found elsewhere. LEBs beyond the file
+    /// system are the volume's.
     fn length(&self, report: &mut Report) {
         let (lebs, expected) = (self.input.lebs(), u64::from(self.facts.leb_cnt));
         if lebs < expected {
             let expected = format!("{expected} LEBs of {} bytes", self.input.leb_size);
             let found = format!("{} bytes, so {lebs} LEBs", self.input.len());
-            report.add(Finding::error("image", expected, found));
+            let whole = self.input.len().is_multiple_of(self.input.leb_size.into());
+            let found = if whole { format!("{found}, and the others erased") } else { found };
+            let image = "image";
+            report.add(if whole {
+                Finding::note(image, expected, found)
+            } else {
+                Finding::error(image, expected, found)
+            });
         } else if !self.input.len().is_multiple_of(self.input.leb_size.into()) {
             let expected = format!("a multiple of {} bytes, whole LEBs", self.input.leb_size);
             report.add(Finding::warning("image", expected, format!("{} bytes", self.input.len())));

@@ -268,7 +268,7 @@ impl Nodes<'_> {
 }
 
 /// Every node of the index, in order.
-fn leaves(index: &Index) -> impl Iterator<Item = (Key, Leaf)> + '_ {
+pub(super) fn leaves(index: &Index) -> impl Iterator<Item = (Key, Leaf)> + '_ {
     index.slots.iter().flat_map(|(&key, slot)| {
         let leaves: Vec<Leaf> = match slot {
             crate::reader::index::Slot::One(leaf) => vec![*leaf],

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::nodes::leaves;
 use super::{Finding, Report, charge};
 use crate::format::aligned;
 use crate::format::lpt::Lprops;
 use crate::geometry::{SpaceTotals, Watermarks};
+use crate::reader::index::Index;
 use crate::reader::input::scan;
 use crate::reader::journal::Journal;
 use crate::reader::limits::Budget;
@@ -43,16 +45,20 @@ impl Image {
         &self,
         usage: &Usage,
         index_size: u64,
-        journal: &Journal,
+        (journal, index): (&Journal, &Index),
         report: &mut Report,
     ) -> Result<(), ReadError> {
         let lpt = match lpt::read(&self.facts, &self.master, &self.input) {
             Ok(lpt) => lpt,
             Err(error) => return report.note(error),
         };
+        // Buds go on after the commit. What the journal has replaced in a LEB may be gone: garbage collection erases it
+        // without another commit.
         let buds: BTreeSet<u32> = journal.buds.iter().map(|bud| bud.lnum).collect();
+        let live: BTreeSet<u32> = leaves(index).map(|(_, leaf)| leaf.place.lnum).collect();
         for ((lnum, leb), used) in (usage.first..).zip(&lpt.lprops).zip(&usage.lebs) {
-            self.leb(lnum, *leb, *used, buds.contains(&lnum), report)?;
+            let replaced = journal.nodes > 0 && used.1 == 0 && !live.contains(&lnum);
+            self.leb(lnum, *leb, *used, replaced || buds.contains(&lnum), report)?;
         }
         self.totals(&lpt.lprops, index_size, report);
         self.lpt_space(&lpt, report);
@@ -64,7 +70,7 @@ impl Image {
         lnum: u32,
         leb: Lprops,
         (tree, index): (u64, u64),
-        is_bud: bool,
+        has_changed: bool,
         report: &mut Report,
     ) -> Result<(), ReadError> {
         let place = Place { lnum, offs: 0 };
@@ -82,8 +88,8 @@ impl Image {
             report
                 .add(Finding::error("LEB of the index", "nothing else in it, and its flag", found).at(place));
         }
-        // What nothing refers to may be anything, or erased; buds go on after the commit.
-        if in_use == 0 && space == leb_size || is_bud {
+        // What nothing refers to may be anything, or erased.
+        if in_use == 0 && space == leb_size || has_changed {
             return Ok(());
         }
         let bytes = match self.input.leb(lnum, "LEB") {
