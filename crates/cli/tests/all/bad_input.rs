@@ -147,7 +147,10 @@ fn an_unreadable_file_fails_the_run() {
     std::fs::set_permissions(secret, PermissionsExt::from_mode(0o000)).unwrap();
     std::fs::set_permissions(sandbox.path(""), PermissionsExt::from_mode(0o777)).unwrap();
     let program = sandbox.path("flashwright");
-    std::fs::copy(env!("CARGO_BIN_EXE_flashwright"), &program).unwrap();
+    // Not by this process: another test's child could hold the copy open for a moment, and what is open for writing does not
+    // run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_flashwright")).arg(&program).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new(program);
     command.args(["pack", "squashfs", "root", "-o", "out"]).current_dir(sandbox.path(""));
     if rustix::process::geteuid().is_root() {
