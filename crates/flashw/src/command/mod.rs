@@ -7,6 +7,7 @@ mod read;
 mod ubi;
 mod write;
 mod write_ubi;
+mod write_volume;
 
 use crate::args::{Command, Flag, option, switch};
 

@@ -9,7 +9,7 @@ use flashwright_plan::raw::{self, Action, Options, WritePlan};
 use flashwright_plan::{Costs, Ending, Error, Refusal, Report, Source};
 use flashwright_ubi::format::EcHdr;
 
-use super::{GEOMETRY, JSON, OFFSET, write_ubi};
+use super::{GEOMETRY, JSON, OFFSET, write_ubi, write_volume};
 use crate::args::{Args, Command, Flag, option, switch};
 use crate::exit::{Exit, Failure, Result};
 use crate::image::{digest, open};
@@ -96,8 +96,8 @@ const fn costs(kind: FlashKind) -> Costs {
 /// The exit code of a refusal.
 fn exit_of(word: &str) -> Exit {
     match word {
-        "size" | "geometry" | "offset" => Exit::DoesNotFit,
-        "checksum" | "truncated" | "endian" | "kind" => Exit::Invalid,
+        "size" | "geometry" | "offset" | "room" | "reserve" => Exit::DoesNotFit,
+        "checksum" | "truncated" | "endian" | "kind" | "empty" => Exit::Invalid,
         "sha256" | "digest" => Exit::Verification,
         _ => Exit::Refused,
     }
@@ -124,7 +124,8 @@ pub(crate) fn judge(refusals: &[Refusal], args: &Args) -> Result {
 /// A run that ended in an error.
 pub(crate) fn failure(error: Error) -> Failure {
     let exit = match &error {
-        Error::Flash(_) | Error::Source(_) | Error::Stopped | Error::Again { .. } => Exit::Io,
+        Error::Flash(_) | Error::Ubi(_) | Error::Source(_) | Error::Stopped => Exit::Io,
+        Error::Again { .. } | Error::TooManyBad { .. } => Exit::Io,
         Error::Refused(refusal) => exit_of(refusal.word),
         Error::Changed { .. } => Exit::Invalid,
         Error::NoRoom { .. } => Exit::DoesNotFit,
@@ -193,6 +194,9 @@ fn write(args: &Args) -> Result {
     let target = Target::find(args.operand(1).unwrap_or_default())?;
     let mut input = io::stdin().lock();
     let (mut source, image) = open(args.operand(0).unwrap_or_default(), args, &mut input)?;
+    if let Target::Volume { ubi, id } = target {
+        return write_volume::write(ubi, id, &image, source.as_mut(), &target, args);
+    }
     let mut flash = target.open_flash(!args.has("plan"), args.text("geometry")?)?;
     let mut refusals = in_use(&target)?;
     if let Image::Ubi(_) = image {
@@ -299,6 +303,9 @@ fn verify(args: &Args) -> Result {
     let target = Target::find(args.operand(1).unwrap_or_default())?;
     let mut input = io::stdin().lock();
     let (mut source, _) = open(args.operand(0).unwrap_or_default(), args, &mut input)?;
+    if let Target::Volume { ubi, id } = target {
+        return write_volume::verify(ubi, id, source.as_mut(), &target, args);
+    }
     let mut flash = target.open_flash(false, args.text("geometry")?)?;
     let options = options(args, flash.as_ref())?;
     let plan = raw::plan_verify(flash.as_mut(), source.as_ref(), &options).map_err(failure)?;
