@@ -36,16 +36,18 @@ pub(crate) fn show_progress(text: &str) {
 /// Version of the events that `--json` prints: grows when a field changes its meaning or goes.
 const EVENTS: u32 = 1;
 
-/// One JSON object.
+/// One JSON object. Its methods are called in many places, and stay out of them to keep the program small.
 #[derive(Debug)]
 pub(crate) struct Json(String);
 
 impl Json {
     /// An event: an object with the version and its name.
+    #[inline(never)]
     pub(crate) fn event(name: &str) -> Self {
         Json(format!("{{\"version\":{EVENTS}")).text("event", name)
     }
 
+    #[inline(never)]
     fn key(&mut self, key: &str) {
         if self.0.len() > 1 {
             self.0.push(',');
@@ -53,18 +55,25 @@ impl Json {
         let _ = write!(self.0, "\"{key}\":");
     }
 
+    #[inline(never)]
     pub(crate) fn text(mut self, key: &str, value: &str) -> Self {
         self.key(key);
         quote(value, &mut self.0);
         self
     }
 
-    pub(crate) fn number(mut self, key: &str, value: impl Into<u64>) -> Self {
+    pub(crate) fn number(self, key: &str, value: impl Into<u64>) -> Self {
+        self.long_number(key, value.into())
+    }
+
+    #[inline(never)]
+    fn long_number(mut self, key: &str, value: u64) -> Self {
         self.key(key);
-        let _ = write!(self.0, "{}", value.into());
+        let _ = write!(self.0, "{value}");
         self
     }
 
+    #[inline(never)]
     pub(crate) fn flag(mut self, key: &str, value: bool) -> Self {
         self.key(key);
         self.0.push_str(if value { "true" } else { "false" });
@@ -105,6 +114,7 @@ impl Json {
     }
 
     /// Prints it as a line of standard output.
+    #[inline(never)]
     pub(crate) fn print(self) -> Result {
         print(&(self.finish() + "\n"))
     }

@@ -9,7 +9,7 @@ mod geometry;
 mod ubi;
 mod volumes;
 
-pub use crc::{crc32_from_ones, crc32_from_zero};
+pub use crc::{Crc32, crc32, crc32_from_ones, crc32_from_zero};
 pub use endian::{Endian, Field, Fields};
 pub use flash::{EccStats, Flash, FlashError, FlashFault, FlashGeometry, FlashKind, FlashOp};
 pub use geometry::{EraseblockSize, GeometryError};

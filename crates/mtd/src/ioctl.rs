@@ -203,7 +203,8 @@ const UBI_RESIZE_VOLUME: Opcode = opcode::write::<ResizeVolumeRequest>(b'o', 2);
 const UBI_RENAME: Opcode = opcode::write::<RenameRequest>(b'o', 3);
 const VOLUME_UPDATE: Opcode = opcode::write::<i64>(b'O', 0);
 const VOLUME_ERASE_LEB: Opcode = opcode::write::<i32>(b'O', 1);
-const VOLUME_CHANGE_LEB: Opcode = opcode::write::<ChangeLebRequest>(b'O', 2);
+// The number has the length of an integer, though it takes a structure.
+const VOLUME_CHANGE_LEB: Opcode = opcode::write::<i32>(b'O', 2);
 const VOLUME_UNMAP_LEB: Opcode = opcode::write::<i32>(b'O', 4);
 const VOLUME_IS_MAPPED: Opcode = opcode::read::<i32>(b'O', 5);
 const VOLUME_MAKE_BLOCK: Opcode = opcode::write::<MakeBlockRequest>(b'O', 7);
@@ -410,7 +411,7 @@ mod tests {
         assert_eq!(UBI_RESIZE_VOLUME, 0x400c_6f02);
         assert_eq!(UBI_RENAME, 0x5110_6f03);
         assert_eq!(VOLUME_ERASE_LEB, 0x4004_4f01);
-        assert_eq!(VOLUME_CHANGE_LEB, 0x4010_4f02);
+        assert_eq!(VOLUME_CHANGE_LEB, 0x4004_4f02);
         assert_eq!(VOLUME_UNMAP_LEB, 0x4004_4f04);
         assert_eq!(VOLUME_IS_MAPPED, 0x8004_4f05);
     }

@@ -48,7 +48,7 @@ impl UImage {
     pub(super) fn check(&self, input: &mut Input<'_>, faults: &mut Faults) -> Result<(), Error> {
         let mut header: [u8; 64] = input.array(0)?;
         header.get_mut(UIMAGE_CRC).unwrap_or_default().fill(0);
-        faults.crc("header of the uImage", 0, self.header_crc, crc32fast::hash(&header));
+        faults.crc("header of the uImage", 0, self.header_crc, flashwright_media::crc32(&header));
         let end = UIMAGE_HEADER.saturating_add(self.data_len.into());
         if faults.has_all("the uImage", end, input.len()) {
             faults.crc("data of the uImage", UIMAGE_HEADER, self.data_crc, input.crc(UIMAGE_HEADER, end)?);

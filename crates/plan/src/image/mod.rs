@@ -174,9 +174,9 @@ impl Input<'_> {
 
     /// The CRC-32 of those bytes, as zip has it.
     fn crc(&mut self, from: u64, to: u64) -> Result<u32, Error> {
-        let mut hasher = crc32fast::Hasher::new();
-        self.pieces(from, to, &mut |bytes| hasher.update(bytes))?;
-        Ok(hasher.finalize())
+        let mut crc = flashwright_media::Crc32::default();
+        self.pieces(from, to, &mut |bytes| crc.update(bytes))?;
+        Ok(crc.finish())
     }
 }
 

@@ -146,7 +146,7 @@ impl WritePlan {
         chunks.load(number)?;
         let offset = self.offset_of(device, number);
         let action = judge.judge(device, number, offset, chunks.bytes())?;
-        let crc = crc32fast::hash(chunks.bytes());
+        let crc = flashwright_media::crc32(chunks.bytes());
         let used = count(bytes_to_program(chunks.bytes(), unit(device.geometry())));
         self.facts.push(Fact { action, crc, used });
         let tail = (chunks.bytes().len() - chunks.used().len()) as u64;

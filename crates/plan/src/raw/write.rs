@@ -159,7 +159,7 @@ impl Writer<'_> {
     fn load(&mut self, number: u32) -> Result<(), Error> {
         self.chunks.load(number)?;
         let fact = self.plan.facts.get(number as usize);
-        if fact.is_some_and(|fact| crc32fast::hash(self.chunks.bytes()) != fact.crc) {
+        if fact.is_some_and(|fact| flashwright_media::crc32(self.chunks.bytes()) != fact.crc) {
             let (offset, len) = self.chunks.place(number);
             return Err(Error::Changed { offset, len });
         }
