@@ -49,12 +49,27 @@ impl MtdFlash {
     }
 
     fn read_counted(&self, offset: u64, bytes: &mut [u8]) -> Result<Ecc, Error> {
+        let whole = self.count_read(offset, bytes)?;
+        let page = self.geometry.page_size as usize;
+        let threshold = self.mtd.facts().bitflip_threshold;
+        if whole.corrected < threshold.max(1) || bytes.len() <= page {
+            return Ok(whole);
+        }
+        // The counters do not tell how many of those were in one page: read again, page by page.
+        let mut most = 0;
+        for (index, page) in (0..).zip(bytes.chunks_mut(page)) {
+            let offset = offset + index * u64::from(self.geometry.page_size);
+            most = most.max(self.count_read(offset, page)?.corrected);
+        }
+        Ok(Ecc { max_bitflips: most, ..whole })
+    }
+
+    fn count_read(&self, offset: u64, bytes: &mut [u8]) -> Result<Ecc, Error> {
         let before = self.mtd.ecc_counts()?;
         self.mtd.read(offset, bytes)?;
         let after = self.mtd.ecc_counts()?;
         let corrected = after.corrected.wrapping_sub(before.corrected);
         let uncorrectable = after.uncorrectable.wrapping_sub(before.uncorrectable);
-        // The counters do not tell how many of those were in one step: as if all were.
         Ok(Ecc { uncorrectable, corrected, max_bitflips: corrected })
     }
 

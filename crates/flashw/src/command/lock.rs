@@ -57,15 +57,16 @@ fn run(args: &Args, lock: bool) -> Result {
     let mut flash = target.open_flash(true, args.text("geometry")?)?;
     let range = range(args, flash.as_ref())?;
     let eraseblocks = range.len();
-    for eraseblock in range {
-        match flash.set_locked(eraseblock, lock) {
-            Ok(()) => {}
-            Err(error) if matches!(error.fault, FlashFault::Unsupported) => {
-                let message = format!("{} has no write protection that the kernel knows", target.name());
-                return Err(Failure::io(message).help("nothing to do: it can be written"));
-            }
-            Err(error) => return Err(error.into()),
+    // At most the number of eraseblocks, a u32.
+    let count = u32::try_from(eraseblocks).unwrap_or(u32::MAX);
+    match flash.set_range_locked(range.start, count, lock) {
+        Err(error) if matches!(error.fault, FlashFault::Unsupported) => {
+            let message = format!("{} has no write protection that the kernel knows", target.name());
+            return Err(Failure::io(message).help("nothing to do: it can be written"));
         }
+        result => result?,
+    }
+    for eraseblock in range {
         if flash.is_locked(eraseblock)? == Some(!lock) {
             let state = if lock { "not locked" } else { "still locked" };
             let offset = flash.geometry().offset_of(eraseblock);

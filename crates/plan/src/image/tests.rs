@@ -48,10 +48,10 @@ fn uimage() -> Vec<u8> {
     bytes[..64].fill(0);
     put(&mut bytes, 0, &0x2705_1956u32.to_be_bytes());
     put(&mut bytes, 12, &9000u32.to_be_bytes());
-    let crc = crc32fast::hash(&bytes[64..9064]);
+    let crc = flashwright_media::crc32(&bytes[64..9064]);
     put(&mut bytes, 24, &crc.to_be_bytes());
     put(&mut bytes, 32, b"linux");
-    let crc = crc32fast::hash(&bytes[..64]);
+    let crc = flashwright_media::crc32(&bytes[..64]);
     put(&mut bytes, 4, &crc.to_be_bytes());
     bytes
 }
