@@ -61,14 +61,14 @@ mod small {
         let mut table = [0; 256];
         let mut index = 0;
         while index < 256 {
-            // Below 256.
-            let mut crc = index as u32;
+            let mut crc = index;
             let mut bit = 0;
             while bit < 8 {
                 crc = (crc >> 1) ^ (0xedb8_8320 * (crc & 1));
                 bit += 1;
             }
-            table[index] = crc;
+            // Below 256.
+            table[index as usize] = crc;
             index += 1;
         }
         table
