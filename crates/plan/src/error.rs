@@ -28,6 +28,12 @@ impl Refusal {
     pub(crate) fn forcible(word: &'static str, reason: String) -> Self {
         Refusal { word, overridable: true, reason }
     }
+
+    /// The first of them that none of those words overrides.
+    #[must_use]
+    pub fn first<'a>(refusals: &'a [Self], forced: &[&str]) -> Option<&'a Self> {
+        refusals.iter().find(|refusal| !refusal.overridable || !forced.contains(&refusal.word))
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -135,4 +141,14 @@ pub enum Error {
         /// Where it is.
         offset: u64,
     },
+}
+
+impl Error {
+    /// Whether an image is the one that was asked for, as far as either is known.
+    pub(crate) fn check_digest(expected: Option<Sha256>, found: Option<Sha256>) -> Result<(), Self> {
+        match (expected, found) {
+            (Some(expected), Some(found)) if expected != found => Err(Error::Digest { expected, found }),
+            _ => Ok(()),
+        }
+    }
 }

@@ -51,7 +51,7 @@ impl Plan {
     /// The first refusal that none of those words overrides.
     #[must_use]
     pub fn refused(&self, forced: &[&str]) -> Option<&Refusal> {
-        self.refusals().iter().find(|refusal| !refusal.overridable || !forced.contains(&refusal.word))
+        Refusal::first(self.refusals(), forced)
     }
 
     /// Does it, with the words that refusals may be overridden with. An image from a pipe is read on from where
@@ -242,11 +242,7 @@ impl Run<'_> {
             return Err(damaged(format!("static volume {volume} has {count} LEBs of {used}")));
         }
         let found = hash.map(|hash| Sha256(hash.finalize().into()));
-        if let (Some(expected), Some(found)) = (plan.options.sha256, found)
-            && expected != found
-        {
-            return Err(Error::Digest { expected, found }.into());
-        }
+        Error::check_digest(plan.options.sha256, found)?;
         for claim in waiting {
             self.clear(claim.peb)?;
         }

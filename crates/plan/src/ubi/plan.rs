@@ -248,10 +248,8 @@ fn look(
         let mut hash = sha256.map(|_| sha2::Sha256::new());
         let index = ImageIndex::read(source, peb_count, &mut checker, buffer, &mut hash)?;
         let found = hash.map(|hash| Sha256(hash.finalize().into()));
-        if let (Some(expected), Some(found)) = (sha256, found)
-            && expected != found
-        {
-            refusals.push(Refusal::new(word::SHA256, Error::Digest { expected, found }.to_string()));
+        if let Err(error) = Error::check_digest(sha256, found) {
+            refusals.push(Refusal::new(word::SHA256, error.to_string()));
         }
         index.map(Content::File)
     };

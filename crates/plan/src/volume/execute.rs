@@ -150,16 +150,9 @@ impl Run<'_> {
             }
         }
         self.written = hash.map(|hash| Sha256(hash.finalize().into()));
-        self.check_digest()?;
+        // That of a file was checked before.
+        Error::check_digest(self.plan.options.sha256, self.written)?;
         Ok(true)
-    }
-
-    /// Of a pipe; that of a file was checked before.
-    fn check_digest(&self) -> Result<(), Error> {
-        match (self.plan.options.sha256, self.written) {
-            (Some(expected), Some(found)) if expected != found => Err(Error::Digest { expected, found }),
-            _ => Ok(()),
-        }
     }
 
     /// Reads a volume back that was written as a whole; `false` when it was asked to stop.
@@ -238,7 +231,7 @@ impl Run<'_> {
             }
         }
         self.written = hash.map(|hash| Sha256(hash.finalize().into()));
-        self.check_digest()?;
+        Error::check_digest(self.plan.options.sha256, self.written)?;
         self.confirm(target.id)
     }
 

@@ -142,10 +142,8 @@ impl Plan {
         let shorter = self.target.is_static && self.is_readable() && self.target.data_bytes != self.len;
         self.changed_lebs = if shorter { changed.max(1) } else { changed };
         let found = hash.map(|hash| Sha256(hash.finalize().into()));
-        if let (Some(expected), Some(found)) = (self.options.sha256, found)
-            && expected != found
-        {
-            self.refuse(word::SHA256, Error::Digest { expected, found }.to_string());
+        if let Err(error) = Error::check_digest(self.options.sha256, found) {
+            self.refuse(word::SHA256, error.to_string());
         }
         // What follows the content must be empty.
         for leb in count_lebs(self.len, &self.target)..total {
@@ -266,7 +264,7 @@ impl Plan {
     /// The first refusal that none of those words overrides.
     #[must_use]
     pub fn refused(&self, forced: &[&str]) -> Option<&Refusal> {
-        self.refusals.iter().find(|refusal| !refusal.overridable || !forced.contains(&refusal.word))
+        Refusal::first(&self.refusals, forced)
     }
 }
 
