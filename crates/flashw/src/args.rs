@@ -68,6 +68,15 @@ impl Given {
 }
 
 impl Args {
+    /// Options by their long names, of those that the command has, and operands.
+    pub(crate) fn made(command: &'static Command, given: &[(&str, OsString)], operands: &[OsString]) -> Self {
+        let find = |(name, value): &(&str, OsString)| {
+            let flag = command.flags.iter().find(|flag| flag.long == *name)?;
+            Some(Given { flag, value: value.clone() })
+        };
+        Args { given: given.iter().filter_map(find).collect(), operands: operands.to_vec() }
+    }
+
     /// Whether an option was given, by its long name or its letter.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.value(name).is_some()

@@ -4,6 +4,7 @@
 //! What is to be done is decided in `flashwright-plan`, how the kernel is asked is in `flashwright-mtd`; here is what people
 //! type and read.
 
+mod applet;
 mod args;
 mod command;
 mod exit;
@@ -22,9 +23,15 @@ use crate::command::COMMANDS;
 use crate::exit::{Failure, Result};
 
 fn main() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut words = std::env::args_os();
+    let called = words.next().unwrap_or_default();
+    let words: Vec<OsString> = words.collect();
     let json = words.iter().any(|word| word == "--json");
-    match run(words) {
+    let result = match applet::by_name(&called) {
+        Some(applet) => applet.run(&mut lexopt::Parser::from_args(words)),
+        None => run(words),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::report(&failure, json);
@@ -79,5 +86,8 @@ fn help(first: &str, second: &str) -> Result {
     text.push_str(
         "\nTargets: /dev/mtd3, mtd:NAME, /dev/ubi0_1, ubi:NAME. `flashw COMMAND --help` has options and examples.\n",
     );
+    if first.is_empty() {
+        let _ = writeln!(text, "Called by one of these names, it takes their options:{}.", applet::names());
+    }
     output::print(&text)
 }

@@ -111,7 +111,8 @@ impl Trial {
         let flashw = vm.flashw().unwrap()?;
         let files =
             [("/old", noise(2_500_000, 9)), ("/image", image(data())), ("/changed", image(changed()))];
-        for (path, bytes) in files.into_iter().chain([("/new", noise(DATA, 2)), ("/small", changed())]) {
+        let more = [("/new", noise(DATA, 2)), ("/small", changed()), ("/tiny", noise(1000, 3))];
+        for (path, bytes) in files.into_iter().chain(more) {
             vm.file(path, Node::file(0o644, FileContent::from_bytes(bytes))).unwrap();
         }
         let run = |vm: &mut Vm, words: &[&str]| {
@@ -145,7 +146,7 @@ impl Trial {
             &["ubi", "mkvol", "ubi0", "one", "--size", "300K"][..],
             &["ubi", "mkvol", "ubi0", "two", "--lebs", "2", "--static"],
             &["ubi", "rename", "ubi0", "one", "two", "two", "one"],
-            &["write", "/proc/self/exe", "ubi0:one", "--plan"],
+            &["write", "/tiny", "ubi0:one", "--plan"],
             &["ubi", "rmvol", "ubi:two"],
             &["info"],
         ];

@@ -18,6 +18,11 @@ pub(crate) const GEOMETRY: Flag =
     option("geometry", ' ', "KIND:SIZES", "What flash a file stands for: nor:64K, nand:128K:2K:512");
 const OFFSET: Flag = option("offset", ' ', "BYTES", "Where to begin, from the start of the target [0]");
 
+pub(crate) use read::COMMAND as READ;
+pub(crate) use ubi::{ATTACH, DETACH, MKVOL, RENAME, RMVOL, RSVOL};
+pub(crate) use write::{ERASE, WRITE};
+pub(crate) use write_ubi::FORMAT;
+
 /// All of them, in the order of the help.
 pub(crate) const COMMANDS: &[&Command] = &[
     &info::COMMAND,
