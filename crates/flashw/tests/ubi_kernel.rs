@@ -241,7 +241,8 @@ fn check(report: &Report, trial: &Trial) {
     end_of(report, trial.detached, 0, "detached");
     let updated = end_of(report, trial.updated, 0, "report");
     let erases = updated["erases"].as_u64().unwrap();
-    assert!(erases <= 4, "of {PEBS} PEBs one LEB and the volume table: {updated}");
+    // One LEB, both copies of the volume table, one that the kernel had moved or freed; and its fastmap, where it writes one.
+    assert!(erases <= 5, "of {PEBS} PEBs: {updated}");
     assert_eq!(report.outcome(trial.updated_hash).sha256, sha256(&changed()));
     check_volumes(report, trial);
 }
