@@ -182,7 +182,7 @@ fn finish(result: Result<Ending>, report: &UbiReport, plan: &Plan, target: &Targ
         let event = event.number("lebs_written", report.lebs_written).number("lebs_kept", report.lebs_kept);
         let event = event.number("counts_lost", report.counts_lost).number("counts_full", report.counts_full);
         let event = event.number("assumed_count", plan.assumed_count()).number("image_seq", plan.image_seq());
-        let event = event.number("verified", flash.verified).number("corrected_bits", flash.corrected_bits);
+        let event = event.number("corrected_bits", flash.corrected_bits);
         event.numbers("went_bad", flash.went_bad.iter().map(|&peb| peb.into())).print()?;
     } else {
         let mut text = format!("{}: {}", target.name(), if done { "written" } else { "not finished" });
