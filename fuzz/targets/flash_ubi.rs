@@ -54,7 +54,7 @@ fn image(sizes: &FlashGeometry, lebs: usize, seed: u64, other: u8, name: &str, i
     root.content = Some(Content::from_bytes(content(leb, lebs, seed, other)));
     let mut kernel = Volume::new("kernel");
     kernel.volume_type = VolumeType::Static;
-    kernel.content = Some(Content::from_bytes(content(leb, 1, seed + 1, other)[100..].to_vec()));
+    kernel.content = Some(Content::from_bytes(content(leb, 1, seed.wrapping_add(1), other)[100..].to_vec()));
     let mut options = Options::new(geometry);
     options.image_seq = Some(image_seq);
     let mut bytes = Vec::new();
@@ -116,8 +116,8 @@ fn prepare(flash: &mut Simulation, peb: u32, state: u8, seed: u64) {
     }
     // The kernel erases none that is free, and on NOR makes headers invalid before.
     if state % 8 > 4 && !is_free {
-        if flash.geometry().kind == FlashKind::Nor {
-            flash.program(offset + 64, &[0; 64]).expect("power");
+        if flash.geometry().kind == FlashKind::Nor && flash.program(offset + 64, &[0; 64]).is_err() {
+            return;
         }
         flash.cut_power_how(1, Interruption::ALL[usize::from(state % 8) - 3]);
         flash.erase(peb).expect_err("no power");
@@ -160,7 +160,8 @@ impl Model {
             let old = image(&sizes, lebs, *seed, other, name, if flags & 4 == 4 { 0x1111 } else { 0x2222 });
             let first = EcHdr::parse(old.first_chunk().expect("a header")).expect("a header");
             for peb in 0..sizes.eraseblock_count {
-                let mut bytes = old.chunks(size).nth(peb as usize).map_or_else(|| vec![0xff; size], <[u8]>::to_vec);
+                let mut bytes =
+                    old.chunks(size).nth(peb as usize).map_or_else(|| vec![0xff; size], <[u8]>::to_vec);
                 let count = 50 + u64::from(peb) * 3;
                 bytes[..64].copy_from_slice(&EcHdr { erase_count: count, ..first }.to_bytes());
                 flash.store(sizes.offset_of(peb), &bytes);
@@ -179,7 +180,8 @@ impl Model {
         let Some(volumes) = attach(flash) else { return };
         // Volumes that have the new names have all of the new content, unless they were there before.
         let is_new = volumes.iter().any(|(name, _)| name == b"root");
-        let was_there = attach(&mut self.start.clone()).is_none_or(|old| old.iter().any(|(name, _)| name == b"root"));
+        let was_there =
+            attach(&mut self.start.clone()).is_none_or(|old| old.iter().any(|(name, _)| name == b"root"));
         assert!(!is_new || volumes == self.new || was_there, "new volumes with old content");
     }
 
@@ -219,7 +221,8 @@ impl Model {
 
     fn check_end(&self, flash: &mut Simulation) {
         assert_eq!(attach(flash).as_ref(), Some(&self.new));
-        let offset = if flash.geometry().kind == FlashKind::Nand { flash.geometry().sub_page_size } else { 64 };
+        let offset =
+            if flash.geometry().kind == FlashKind::Nand { flash.geometry().sub_page_size } else { 64 };
         for peb in (0..flash.geometry().eraseblock_count).filter(|&peb| !flash.marked_bad(peb)) {
             let bytes = flash.content(peb);
             let at = offset as usize;
@@ -228,7 +231,8 @@ impl Model {
             assert!(!holds || flash.is_sound(peb), "PEB {peb}");
         }
         let mut source = &self.image[..];
-        let plan = ubi::plan(flash, &mut source, &ubi::Options::default(), &mut |_| ControlFlow::Continue(()));
+        let plan =
+            ubi::plan(flash, &mut source, &ubi::Options::default(), &mut |_| ControlFlow::Continue(()));
         assert_eq!(plan.expect("a device").mode(), ubi::Mode::UpToDate);
     }
 }

@@ -462,7 +462,12 @@ impl Run<'_> {
                 self.sums.written += 1;
                 return self.step_done();
             };
-            if trouble.is_marked() || again == Some(peb) || !self.torture(peb)? {
+            let hopeless = trouble.is_marked() || again == Some(peb);
+            if !hopeless {
+                // The torture begins with an erase.
+                self.invalidate(peb)?;
+            }
+            if hopeless || !self.torture(peb)? {
                 self.retire(peb, trouble)?;
             } else if self.refresh(peb)? {
                 again = Some(peb);
