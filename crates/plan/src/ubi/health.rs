@@ -30,7 +30,7 @@ pub struct Health {
     pub uncorrectable: Vec<u32>,
     /// Image sequence numbers, and how many PEBs have each; the first few.
     pub image_seqs: Vec<(u32, u32)>,
-    /// Bytes from the start of a PEB to its VID header, as the first header has it.
+    /// Sizes, as the first header that makes sense has them.
     pub geometry: Option<UbiGeometry>,
 }
 
