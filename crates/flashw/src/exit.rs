@@ -42,9 +42,13 @@ impl Exit {
     }
 }
 
-/// A run that failed.
+/// A run that failed. One word in size, as it is handed up from everywhere.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct Failure(Box<Details>);
+
+/// What is known of a failure.
+#[derive(Debug)]
+pub(crate) struct Details {
     pub(crate) exit: Exit,
     /// What is wrong, where, and what was expected.
     pub(crate) message: String,
@@ -54,9 +58,22 @@ pub(crate) struct Failure {
 
 pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
 
+impl std::ops::Deref for Failure {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Failure { exit, message: message.to_string(), help: String::new() }
+        Failure::of(exit, message.to_string())
+    }
+
+    #[inline(never)]
+    fn of(exit: Exit, message: String) -> Self {
+        Failure(Box::new(Details { exit, message, help: String::new() }))
     }
 
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
@@ -67,8 +84,9 @@ impl Failure {
         Failure::new(Exit::Io, message)
     }
 
-    pub(crate) fn help(self, help: impl Into<String>) -> Self {
-        Failure { help: help.into(), ..self }
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.0.help = help.into();
+        self
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 
-use crate::exit::{Failure, Result};
+use crate::exit::{Details, Failure, Result};
 
 /// Prints to standard output.
 pub(crate) fn print(text: &str) -> Result {
@@ -138,7 +138,7 @@ fn quote(text: &str, out: &mut String) {
 /// Tells of a failure, on standard error for people, on standard output for programs.
 pub(crate) fn report(failure: &Failure, json: bool) {
     if json {
-        let Failure { exit, message, help } = failure;
+        let Details { exit, message, help } = &**failure;
         let event = Json::event("error").text("kind", exit.word()).number("exit_code", exit.code());
         // Nobody is left to tell when that fails.
         let _ = event.text("message", message).text("help", help).print();

@@ -3,10 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Something that the kernel did not do.
+/// Something that the kernel did not do. One word in size, as every result has it.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Box<Details>);
+
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {error}", path.display())]
-pub struct Error {
+struct Details {
     /// What was tried, as a verb.
     action: &'static str,
     /// Device or file of sysfs.
@@ -18,19 +22,19 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-        move |error| Error { action, path: path.to_owned(), error }
+        move |error| Error(Box::new(Details { action, path: path.to_owned(), error }))
     }
 
     /// What the kernel said.
     #[must_use]
-    pub const fn cause(&self) -> &io::Error {
-        &self.error
+    pub fn cause(&self) -> &io::Error {
+        &self.0.error
     }
 }
 
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
-        io::Error::new(error.error.kind(), error.to_string())
+        io::Error::new(error.cause().kind(), error.to_string())
     }
 }
 
