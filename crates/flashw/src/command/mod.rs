@@ -40,5 +40,6 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &ubi::RMVOL,
     &ubi::RSVOL,
     &ubi::RENAME,
+    &write::UPDATE,
     &phram::COMMAND,
 ];

@@ -51,6 +51,15 @@ pub(crate) const WRITE: Command = Command {
     run: write,
 };
 
+pub(crate) const UPDATE: Command = Command {
+    name: "ubi update",
+    operands: "IMAGE VOLUME",
+    about: "Puts an image into a volume: as `write`, for those who look for it here",
+    more: "Example:\n  flashw ubi update rootfs.squashfs ubi:rootfs",
+    flags: WRITE.flags,
+    run: write,
+};
+
 pub(crate) const VERIFY: Command = Command {
     name: "verify",
     operands: "IMAGE TARGET",
@@ -194,6 +203,15 @@ fn write(args: &Args) -> Result {
     let target = Target::find(args.operand(1).unwrap_or_default())?;
     let mut input = io::stdin().lock();
     let (mut source, image) = open(args.operand(0).unwrap_or_default(), args, &mut input)?;
+    let is_volume = matches!(target, Target::Volume { .. });
+    let misplaced = [("in-place", is_volume), ("erase-counter", matches!(image, Image::Ubi(_)))];
+    if let Some((name, _)) = misplaced.iter().find(|(name, fits)| !fits && args.has(name)) {
+        return Err(Failure::usage(format_args!(
+            "--{name} has no meaning for {} onto {}",
+            image.name(),
+            target.name()
+        )));
+    }
     if let Target::Volume { ubi, id } = target {
         return write_volume::write(ubi, id, &image, source.as_mut(), &target, args);
     }
@@ -302,11 +320,14 @@ fn finish(result: Result<Ending>, report: &Report, target: &Target, word: &str, 
 fn verify(args: &Args) -> Result {
     let target = Target::find(args.operand(1).unwrap_or_default())?;
     let mut input = io::stdin().lock();
-    let (mut source, _) = open(args.operand(0).unwrap_or_default(), args, &mut input)?;
+    let (mut source, image) = open(args.operand(0).unwrap_or_default(), args, &mut input)?;
     if let Target::Volume { ubi, id } = target {
         return write_volume::verify(ubi, id, source.as_mut(), &target, args);
     }
     let mut flash = target.open_flash(false, args.text("geometry")?)?;
+    if let Image::Ubi(_) = image {
+        return write_ubi::verify(flash.as_mut(), source.as_mut(), &target, args);
+    }
     let options = options(args, flash.as_ref())?;
     let plan = raw::plan_verify(flash.as_mut(), source.as_ref(), &options).map_err(failure)?;
     judge(plan.refusals(), args)?;

@@ -10,7 +10,8 @@ use flashwright_plan::{Ending, Error, Refusal, Source};
 use super::write::{FORCE, NO_VERIFY, PLAN, failure, in_use, judge};
 use super::{GEOMETRY, JSON};
 use crate::args::{Args, Command, Flag, option, switch};
-use crate::exit::Result;
+use crate::exit::{Exit, Failure, Result};
+use crate::image::digest;
 use crate::output::{Json, bytes, print};
 use crate::target::Target;
 use crate::watch::Watch;
@@ -56,6 +57,7 @@ fn options(args: &Args) -> Result<Options> {
     options.assumed_count = args.number("erase-counter")?;
     options.verify = !args.has("no-verify");
     options.vid_hdr_offset = args.number("vid-hdr-offset")?;
+    options.sha256 = digest(args)?;
     Ok(options)
 }
 
@@ -67,9 +69,41 @@ pub(crate) fn write(
     refusals: Vec<Refusal>,
     args: &Args,
 ) -> Result {
+    if args.size("offset")?.unwrap_or(0) != 0 {
+        return Err(Failure::usage("a UBI image takes a whole MTD: --offset is for raw images"));
+    }
     let (options, mut watch) = (options(args)?, Watch::new(args.has("json"))?);
     let plan = ubi::plan(flash, source, &options, &mut |event| watch.tell(event));
     carry_out(plan, flash, source, target, refusals, watch, args)
+}
+
+/// Compares a device with a UBI image: volume by volume, wherever the LEBs are.
+pub(crate) fn verify(flash: &mut dyn Flash, source: &mut dyn Source, target: &Target, args: &Args) -> Result {
+    if source.is_pipe() {
+        return Err(Failure::usage("a UBI image from a pipe cannot be compared: its LEBs may be anywhere"));
+    }
+    let mut watch = Watch::new(args.has("json"))?;
+    let plan = ubi::plan(flash, source, &options(args)?, &mut |event| watch.tell(event));
+    watch.clear();
+    let plan = plan.map_err(failure)?;
+    judge(plan.refusals(), args)?;
+    let equal = plan.mode() == Mode::UpToDate;
+    let totals = plan.totals();
+    if args.has("json") {
+        let event = Json::event("verdict").text("target", &target.name()).flag("equal", equal);
+        event.number("different", totals.lebs_written).number("lebs_kept", totals.lebs_kept).print()?;
+    } else if equal {
+        print(&format!("{}: has the volumes of the image, {} LEBs\n", target.name(), totals.lebs_kept))?;
+    }
+    if equal {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: {} LEBs of the image are not there as they should be",
+        target.name(),
+        totals.lebs_written
+    );
+    Err(Failure::new(Exit::Verification, message).help("write the image again"))
 }
 
 fn format(args: &Args) -> Result {
