@@ -173,7 +173,7 @@ impl Model {
         assert!(!(starts_old || starts_new) || old_is_whole || new_is_whole, "{flash:?}");
     }
 
-    fn run(&self, flash: &mut Simulation, pipe: bool, stop_after: usize) -> Result<Ending, Error> {
+    fn run(&self, flash: &mut Simulation, pipe: bool, stop_after: usize) -> Result<Ending, Box<Error>> {
         let mut events = 0;
         let mut on_event = |_: Event| {
             events += 1;
@@ -205,7 +205,7 @@ impl Model {
         };
         let fits = self.good(flash).len() >= self.image.len().div_ceil(self.size) && !self.image.is_empty();
         let is_nand = flash.geometry().kind == FlashKind::Nand;
-        match &error {
+        match &*error {
             Error::Refused(refusal) => assert!(!fits || refusal.word == "range", "{refusal}"),
             Error::NoRoom { .. } => assert!(self.faulty && is_nand && !fits),
             Error::Again { .. } => assert!(self.faulty && is_nand && pipe),
@@ -229,9 +229,8 @@ impl Model {
             assert!(cut || flash.locked(eraseblock) == self.start.locked(eraseblock));
         }
         let plan = plan_verify(flash, &&self.image[..], &self.options).unwrap();
-        let verdict = plan.execute(flash, &mut &self.image[..], &mut Report::default(), &mut |_| {
-            ControlFlow::Continue(())
-        });
+        let verdict = plan
+            .execute(flash, &mut &self.image[..], &mut Report::default(), &mut |_| ControlFlow::Continue(()));
         assert!(verdict.unwrap().is_equal());
     }
 }

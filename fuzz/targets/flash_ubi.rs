@@ -185,7 +185,7 @@ impl Model {
         assert!(!is_new || volumes == self.new || was_there, "new volumes with old content");
     }
 
-    fn run(&self, flash: &mut Simulation, pipe: bool, stop_after: usize) -> Result<Ending, Error> {
+    fn run(&self, flash: &mut Simulation, pipe: bool, stop_after: usize) -> Result<Ending, Box<Error>> {
         let mut events = 0;
         let mut on_event = |_: Event| {
             events += 1;
@@ -203,7 +203,7 @@ impl Model {
         let result = self.run(flash, pipe, usize::MAX);
         self.check_state(flash);
         let is_nand = flash.geometry().kind == FlashKind::Nand;
-        match result {
+        match result.map_err(|error| *error) {
             Ok(ending) => {
                 assert_eq!(ending, Ending::Done);
                 return true;

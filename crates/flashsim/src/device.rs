@@ -26,7 +26,7 @@ impl Simulation {
     }
 
     fn error(op: FlashOp, offset: u64, fault: FlashFault) -> FlashError {
-        FlashError { op, offset, fault }
+        FlashError::new(op, offset, fault)
     }
 
     fn off(op: FlashOp, offset: u64) -> FlashError {

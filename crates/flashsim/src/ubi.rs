@@ -54,7 +54,7 @@ enum Power {
 }
 
 fn error(op: UbiOp, volume: Option<u32>, fault: UbiFault) -> UbiError {
-    UbiError { op, volume, fault }
+    UbiError::new(op, volume, fault)
 }
 
 fn off(op: UbiOp, volume: Option<u32>) -> UbiError {

@@ -19,8 +19,8 @@ fn read(flash: &mut Simulation, offset: u64, len: usize) -> (Vec<u8>, EccStats) 
     (bytes, ecc)
 }
 
-fn fault(result: Result<(), FlashError>) -> FlashFault {
-    result.unwrap_err().fault
+fn failed(result: Result<(), FlashError>) -> FlashError {
+    result.unwrap_err()
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn sub_pages_are_programmed_one_by_one() {
 fn what_is_no_place_is_an_error() {
     let mut flash = nand_sim();
     for (offset, len) in [(0, 100), (100, 512), (EB - 512, 1024)] {
-        assert!(matches!(fault(flash.program(offset, &vec![0; len])), FlashFault::Device(_)));
+        assert!(matches!(failed(flash.program(offset, &vec![0; len])).fault, FlashFault::Device(_)));
         assert_eq!(flash.violations().last(), Some(&Violation::Misaligned { offset, len }));
     }
     assert!(flash.read(8 * EB - 1, &mut [0; 2]).is_err());
@@ -141,16 +141,16 @@ fn worn_eraseblocks_fail_from_then_on() {
     flash.set_fault(3, Fault::ProgramSilently(1));
     flash.erase(1).unwrap();
     flash.program(EB, &[0; 0x4000]).unwrap();
-    assert!(matches!(fault(flash.erase(1)), FlashFault::Failed));
-    assert!(matches!(fault(flash.erase(1)), FlashFault::Failed));
+    assert!(matches!(failed(flash.erase(1)).fault, FlashFault::Failed));
+    assert!(matches!(failed(flash.erase(1)).fault, FlashFault::Failed));
     assert_eq!((flash.erases(1), flash.cut_erases(1)), (3, 0));
-    assert!(matches!(fault(flash.program(2 * EB, &[0; 2048])), FlashFault::Failed));
+    assert!(matches!(failed(flash.program(2 * EB, &[0; 2048])).fault, FlashFault::Failed));
     assert_eq!(read(&mut flash, 2 * EB, 1024).0, [0; 1024]);
     assert!(flash.read(2 * EB + 1024, &mut [0; 512]).is_err());
     flash.set_fault(4, Fault::EraseOnce(1));
     flash.set_fault(5, Fault::ProgramOnce(1));
-    assert!(matches!(fault(flash.erase(4)), FlashFault::Failed));
-    assert!(matches!(fault(flash.program(5 * EB, &[0; 512])), FlashFault::Failed));
+    assert!(matches!(failed(flash.erase(4)).fault, FlashFault::Failed));
+    assert!(matches!(failed(flash.program(5 * EB, &[0; 512])).fault, FlashFault::Failed));
     flash.erase(4).unwrap();
     flash.erase(5).unwrap();
     flash.program(5 * EB, &[0; 512]).unwrap();
@@ -165,26 +165,26 @@ fn bad_eraseblocks_are_not_to_be_touched() {
     flash.set_bad(1);
     flash.mark_bad(2).unwrap();
     assert_eq!([0, 1, 2].map(|eraseblock| flash.is_bad(eraseblock).unwrap()), [false, true, true]);
-    assert!(matches!(fault(flash.erase(1)), FlashFault::Bad));
-    assert!(matches!(fault(flash.program(2 * EB, &[0; 512])), FlashFault::Bad));
+    assert!(matches!(failed(flash.erase(1)).fault, FlashFault::Bad));
+    assert!(matches!(failed(flash.program(2 * EB, &[0; 512])).fault, FlashFault::Bad));
     assert_eq!(flash.violations(), [EB, 2 * EB].map(|offset| Violation::TouchedBad { offset }));
     let mut nor = nor_sim();
-    assert!(matches!(fault(nor.mark_bad(0)), FlashFault::Unsupported));
+    assert!(matches!(failed(nor.mark_bad(0)).fault, FlashFault::Unsupported));
 }
 
 #[test]
 fn locks_cover_areas() {
     let mut flash = nor_sim();
     assert_eq!(flash.is_locked(0).unwrap(), None);
-    assert!(matches!(fault(flash.set_locked(0, true)), FlashFault::Unsupported));
+    assert!(matches!(failed(flash.set_locked(0, true)).fault, FlashFault::Unsupported));
     flash.set_lockable(4, true);
     flash.set_locked(5, true).unwrap();
     assert_eq!(
         [3, 4, 7].map(|eraseblock| flash.is_locked(eraseblock).unwrap()),
         [Some(false), Some(true), Some(true)]
     );
-    assert!(matches!(fault(flash.erase(4)), FlashFault::Locked));
-    assert!(matches!(fault(flash.program(7 * 4096, &[0])), FlashFault::Locked));
+    assert!(matches!(failed(flash.erase(4)).fault, FlashFault::Locked));
+    assert!(matches!(failed(flash.program(7 * 4096, &[0])).fault, FlashFault::Locked));
     flash.set_locked(6, false).unwrap();
     flash.erase(4).unwrap();
     flash.set_lockable(1, false);
@@ -198,8 +198,8 @@ fn one_lock_has_no_gaps() {
     let mut flash = nor_sim();
     flash.set_one_lock();
     flash.set_range_locked(2, 4, true).unwrap();
-    assert!(matches!(fault(flash.set_locked(3, false)), FlashFault::Device(_)));
-    assert!(matches!(fault(flash.set_locked(7, true)), FlashFault::Device(_)));
+    assert!(matches!(failed(flash.set_locked(3, false)).fault, FlashFault::Device(_)));
+    assert!(matches!(failed(flash.set_locked(7, true)).fault, FlashFault::Device(_)));
     flash.set_locked(2, false).unwrap();
     flash.set_range_locked(3, 3, false).unwrap();
     assert_eq!(((0..8).any(|eraseblock| flash.locked(eraseblock)), flash.operations()), (false, 3));

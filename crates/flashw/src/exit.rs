@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-use flashwright_media::{FlashError, FlashFault};
+use flashwright_media::{FlashError, FlashFault, UbiError};
+use flashwright_plan::{Error, SourceError};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,16 @@ impl Exit {
     pub(crate) const fn code(self) -> u8 {
         // A fieldless `repr(u8)` enum: the cast is its definition.
         self as u8
+    }
+
+    /// That of a refusal, by its word.
+    pub(crate) fn of_refusal(word: &str) -> Self {
+        match word {
+            "size" | "geometry" | "offset" | "room" | "reserve" => Exit::DoesNotFit,
+            "checksum" | "truncated" | "endian" | "kind" | "empty" => Exit::Invalid,
+            "sha256" | "digest" => Exit::Verification,
+            _ => Exit::Refused,
+        }
     }
 
     /// The word in `--json` errors.
@@ -84,6 +95,11 @@ impl Failure {
         Failure::new(Exit::Io, message)
     }
 
+    /// A run that was asked to stop did.
+    pub(crate) fn stopped() -> Self {
+        Failure::io("stopped as asked; what is done stays done").help("the same command goes on from here")
+    }
+
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help = help.into();
         self
@@ -115,6 +131,41 @@ impl From<FlashError> for Failure {
             _ => "",
         };
         Failure::io(&error).help(help)
+    }
+}
+
+impl From<UbiError> for Failure {
+    fn from(error: UbiError) -> Self {
+        Failure::io(error)
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Failure::io(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match &error {
+            Error::Ubi(_) | Error::Source(_) | Error::Again { .. } | Error::TooManyBad { .. } => Exit::Io,
+            Error::Refused(refusal) => Exit::of_refusal(refusal.word),
+            Error::Changed { .. } => Exit::Invalid,
+            Error::NoRoom { .. } => Exit::DoesNotFit,
+            _ => Exit::Verification,
+        };
+        match error {
+            Error::Flash(error) => error.into(),
+            Error::Stopped => Failure::stopped(),
+            error => Failure::new(exit, error),
+        }
+    }
+}
+
+impl From<Box<Error>> for Failure {
+    fn from(error: Box<Error>) -> Self {
+        (*error).into()
     }
 }
 

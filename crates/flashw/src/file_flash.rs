@@ -37,7 +37,7 @@ impl FileFlash {
 }
 
 fn failed(op: FlashOp, offset: u64) -> impl FnOnce(io::Error) -> FlashError {
-    move |error| FlashError { op, offset, fault: FlashFault::Device(error) }
+    move |error| FlashError::new(op, offset, FlashFault::Device(error))
 }
 
 impl Flash for FileFlash {
@@ -78,7 +78,7 @@ impl Flash for FileFlash {
 
     fn mark_bad(&mut self, eraseblock: u32) -> std::result::Result<(), FlashError> {
         let offset = self.geometry.offset_of(eraseblock);
-        Err(FlashError { op: FlashOp::MarkBad, offset, fault: FlashFault::Unsupported })
+        Err(FlashError::new(FlashOp::MarkBad, offset, FlashFault::Unsupported))
     }
 
     fn is_locked(&mut self, _: u32) -> std::result::Result<Option<bool>, FlashError> {
@@ -87,6 +87,6 @@ impl Flash for FileFlash {
 
     fn set_locked(&mut self, eraseblock: u32, _: bool) -> std::result::Result<(), FlashError> {
         let offset = self.geometry.offset_of(eraseblock);
-        Err(FlashError { op: FlashOp::Lock, offset, fault: FlashFault::Unsupported })
+        Err(FlashError::new(FlashOp::Lock, offset, FlashFault::Unsupported))
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn open<'a>(
     let mut source = open_file(name, args)?;
     let len = usize::try_from(source.len()).unwrap_or(HEAD_LEN).min(HEAD_LEN);
     let mut head = vec![0; len];
-    source.read_at(0, &mut head).map_err(Failure::io)?;
+    source.read_at(0, &mut head)?;
     let image = image::identify(&head);
     Ok((source, image))
 }
@@ -73,7 +73,7 @@ impl<'a> Pipe<'a> {
     fn new(mut source: PipeSource<'a>) -> Result<Self> {
         let len = usize::try_from(source.len()).unwrap_or(HEAD_LEN).min(HEAD_LEN);
         let mut head = vec![0; len];
-        source.read_at(0, &mut head).map_err(Failure::io)?;
+        source.read_at(0, &mut head)?;
         Ok(Pipe { head, rest: source, position: 0 })
     }
 }
@@ -89,7 +89,7 @@ impl Source for Pipe<'_> {
 
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> std::result::Result<(), SourceError> {
         if offset != self.position {
-            return Err(SourceError { offset, fault: SourceFault::Gone });
+            return Err(SourceError::new(offset, SourceFault::Gone));
         }
         // An offset behind the head, which is short, fits.
         let start = usize::try_from(offset).map_or(self.head.len(), |offset| offset.min(self.head.len()));
@@ -123,7 +123,7 @@ impl Source for Part {
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> std::result::Result<(), SourceError> {
         let end = offset.checked_add(bytes.len() as u64);
         if end.is_none_or(|end| end > self.len) {
-            return Err(SourceError { offset: self.len, fault: SourceFault::Ended { len: self.len } });
+            return Err(SourceError::new(self.len, SourceFault::Ended { len: self.len }));
         }
         self.source.read_at(offset, bytes)
     }

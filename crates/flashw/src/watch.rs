@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use flashwright_plan::{Event, Phase};
 
-use crate::exit::{Failure, Result, at};
+use crate::exit::{Result, at};
 use crate::output::{Json, is_watched, say, show_progress};
 
 /// Who is told, and how.
@@ -97,10 +97,5 @@ impl Watch {
         if self.shows {
             show_progress("");
         }
-    }
-
-    /// A run that was asked to stop did.
-    pub(crate) fn stopped() -> Failure {
-        Failure::io("stopped as asked; what is done stays done").help("the same command goes on from here")
     }
 }

@@ -135,15 +135,38 @@ impl fmt::Display for FlashFault {
     }
 }
 
-/// A device that failed: what it was asked for, where, and why.
+/// A device that failed. One word in size, as every call hands it up.
 #[derive(Debug)]
-pub struct FlashError {
+pub struct FlashError(Box<FlashFailure>);
+
+/// What is known of a device that failed: what it was asked for, where, and why.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FlashFailure {
     /// What it was asked for.
     pub op: FlashOp,
     /// Byte offset from the start of the device.
     pub offset: u64,
     /// Why.
     pub fault: FlashFault,
+}
+
+impl FlashError {
+    /// It failed to do that, there, for that reason.
+    #[must_use]
+    #[cold]
+    #[inline(never)]
+    pub fn new(op: FlashOp, offset: u64, fault: FlashFault) -> Self {
+        FlashError(Box::new(FlashFailure { op, offset, fault }))
+    }
+}
+
+impl std::ops::Deref for FlashError {
+    type Target = FlashFailure;
+
+    fn deref(&self) -> &FlashFailure {
+        &self.0
+    }
 }
 
 impl fmt::Display for FlashError {
@@ -262,7 +285,7 @@ mod tests {
     #[test]
     fn errors_say_what_where_and_why() {
         let fault = FlashFault::Device(io::Error::other("gone"));
-        let error = FlashError { op: FlashOp::Erase, offset: 0x2_0000, fault };
+        let error = FlashError::new(FlashOp::Erase, 0x2_0000, fault);
         assert_eq!(error.to_string(), "cannot erase at 0x00020000: gone");
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "gone");
         let both = EccStats { corrected: 1, worn: false }.and(EccStats { corrected: u32::MAX, worn: true });

@@ -11,7 +11,9 @@ mod volumes;
 
 pub use crc::{Crc32, crc32, crc32_from_ones, crc32_from_zero};
 pub use endian::{Endian, Field, Fields};
-pub use flash::{EccStats, Flash, FlashError, FlashFault, FlashGeometry, FlashKind, FlashOp};
+pub use flash::{EccStats, Flash, FlashError, FlashFailure, FlashFault, FlashGeometry, FlashKind, FlashOp};
 pub use geometry::{EraseblockSize, GeometryError};
 pub use ubi::{Leb, MAX_PEB_SIZE, Peb, UBI_HEADER_LEN, UbiGeometry, UbiGeometryError};
-pub use volumes::{NewUbiVolume, UbiError, UbiFacts, UbiFault, UbiOp, UbiVolume, UbiVolumes, VolumeUse};
+pub use volumes::{
+    NewUbiVolume, UbiError, UbiFacts, UbiFailure, UbiFault, UbiOp, UbiVolume, UbiVolumes, VolumeUse,
+};

@@ -151,15 +151,38 @@ impl fmt::Display for UbiFault {
     }
 }
 
-/// A device that failed: what it was asked for, with which volume, and why.
+/// A device that failed. One word in size, as every call hands it up.
 #[derive(Debug)]
-pub struct UbiError {
+pub struct UbiError(Box<UbiFailure>);
+
+/// What is known of a device that failed: what it was asked for, with which volume, and why.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct UbiFailure {
     /// What it was asked for.
     pub op: UbiOp,
     /// Id of the volume; `None` for the device as a whole.
     pub volume: Option<u32>,
     /// Why.
     pub fault: UbiFault,
+}
+
+impl UbiError {
+    /// It failed to do that, with that volume, for that reason.
+    #[must_use]
+    #[cold]
+    #[inline(never)]
+    pub fn new(op: UbiOp, volume: Option<u32>, fault: UbiFault) -> Self {
+        UbiError(Box::new(UbiFailure { op, volume, fault }))
+    }
+}
+
+impl std::ops::Deref for UbiError {
+    type Target = UbiFailure;
+
+    fn deref(&self) -> &UbiFailure {
+        &self.0
+    }
 }
 
 impl fmt::Display for UbiError {
@@ -280,7 +303,7 @@ mod tests {
 
     #[test]
     fn errors_say_what_which_and_why() {
-        let error = |op, volume, fault| UbiError { op, volume, fault }.to_string();
+        let error = |op, volume, fault| UbiError::new(op, volume, fault).to_string();
         assert_eq!(error(UbiOp::Update, Some(3), UbiFault::Busy), "cannot update volume 3: it is in use");
         let gone = UbiFault::Device(io::Error::other("gone"));
         assert_eq!(error(UbiOp::Look, None, gone), "cannot look at the UBI device: gone");

@@ -131,7 +131,7 @@ fn fault(op: FlashOp, error: Error) -> FlashFault {
 }
 
 fn failed(op: FlashOp, offset: u64) -> impl FnOnce(Error) -> FlashError {
-    move |error| FlashError { op, offset, fault: fault(op, error) }
+    move |error| FlashError::new(op, offset, fault(op, error))
 }
 
 impl Flash for MtdFlash {
@@ -143,7 +143,7 @@ impl Flash for MtdFlash {
         let threshold = self.mtd.facts().bitflip_threshold;
         let ecc = self.read_somehow(offset, bytes).map_err(failed(FlashOp::Read, offset))?;
         if ecc.uncorrectable > 0 {
-            return Err(FlashError { op: FlashOp::Read, offset, fault: FlashFault::Uncorrectable });
+            return Err(FlashError::new(FlashOp::Read, offset, FlashFault::Uncorrectable));
         }
         let worn = threshold > 0 && ecc.max_bitflips >= threshold;
         Ok(EccStats { corrected: ecc.corrected, worn })

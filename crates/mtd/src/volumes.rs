@@ -38,7 +38,7 @@ fn fault(op: UbiOp, error: Error) -> UbiFault {
 }
 
 fn failed(op: UbiOp, volume: Option<u32>) -> impl FnOnce(Error) -> UbiError {
-    move |error| UbiError { op, volume, fault: fault(op, error) }
+    move |error| UbiError::new(op, volume, fault(op, error))
 }
 
 impl AttachedUbi {
@@ -103,7 +103,7 @@ impl UbiVolumes for AttachedUbi {
 
     fn usage(&mut self, id: u32) -> Result<VolumeUse, UbiError> {
         match self.open(UbiOp::Look, id, true) {
-            Err(UbiError { fault: UbiFault::Busy, .. }) => return Ok(VolumeUse::Written),
+            Err(error) if matches!(error.fault, UbiFault::Busy) => return Ok(VolumeUse::Written),
             Err(error) => return Err(error),
             Ok(_) => self.open = None,
         }
@@ -117,7 +117,7 @@ impl UbiVolumes for AttachedUbi {
         let failed = failed(UbiOp::Make, None);
         let Ok(name) = String::from_utf8(volume.name.clone()) else {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "a name that is no UTF-8");
-            return Err(UbiError { op: UbiOp::Make, volume: None, fault: UbiFault::Device(error) });
+            return Err(UbiError::new(UbiOp::Make, None, UbiFault::Device(error)));
         };
         let new = NewVolume {
             name,
@@ -169,14 +169,12 @@ impl UbiVolumes for AttachedUbi {
     fn write(&mut self, bytes: &[u8]) -> Result<(), UbiError> {
         let Some((id, left, update)) = &mut self.update else {
             let error = io::Error::other("no update was begun");
-            return Err(UbiError { op: UbiOp::Update, volume: None, fault: UbiFault::Device(error) });
+            return Err(UbiError::new(UbiOp::Update, None, UbiFault::Device(error)));
         };
         let volume = Some(*id);
-        update.write_all(bytes).map_err(|error| UbiError {
-            op: UbiOp::Update,
-            volume,
-            fault: UbiFault::Device(error),
-        })?;
+        update
+            .write_all(bytes)
+            .map_err(|error| UbiError::new(UbiOp::Update, volume, UbiFault::Device(error)))?;
         *left = left.saturating_sub(bytes.len() as u64);
         if *left == 0 {
             // Closed: as long as it is open, nothing else can be done with the volume.
@@ -233,8 +231,9 @@ mod tests {
     #[test]
     fn a_device_that_is_not_there() {
         let mut ubi = AttachedUbi::new(31);
-        assert!(matches!(ubi.facts(), Err(UbiError { fault: UbiFault::NoVolume, .. })));
-        assert!(matches!(ubi.usage(1), Err(UbiError { fault: UbiFault::NoVolume, volume: Some(1), .. })));
+        assert!(matches!(ubi.facts().unwrap_err().fault, UbiFault::NoVolume));
+        let error = ubi.usage(1).unwrap_err();
+        assert!(matches!(error.fault, UbiFault::NoVolume) && error.volume == Some(1), "{error}");
         assert!(ubi.write(&[1]).is_err());
     }
 }

@@ -50,15 +50,15 @@ impl Trouble {
     }
 
     /// Whether the eraseblock turned out to be marked bad already.
-    pub(crate) const fn is_marked(&self) -> bool {
-        matches!(self, Trouble::Failed(FlashError { fault: FlashFault::Bad, .. }))
+    pub(crate) fn is_marked(&self) -> bool {
+        matches!(self, Trouble::Failed(error) if matches!(error.fault, FlashFault::Bad))
     }
 
-    pub(crate) fn into_error(self, eraseblock: u32) -> Error {
+    pub(crate) fn into_error(self, eraseblock: u32) -> Box<Error> {
         match self {
-            Trouble::Failed(error) => Error::Flash(error),
+            Trouble::Failed(error) => error.into(),
             Trouble::Differs { offset, expected, found } => {
-                Error::Mismatch { eraseblock, offset, expected, found }
+                Error::Mismatch { eraseblock, offset, expected, found }.into()
             }
         }
     }
@@ -305,7 +305,7 @@ impl<'a> Device<'a> {
         if self.is_locked(eraseblock)? {
             // By a pin, say: some chips would ignore an erase and report success.
             let offset = self.geometry.offset_of(eraseblock);
-            return Err(FlashError { op: FlashOp::Lock, offset, fault: FlashFault::Locked });
+            return Err(FlashError::new(FlashOp::Lock, offset, FlashFault::Locked));
         }
         Ok(())
     }

@@ -49,10 +49,10 @@ impl fmt::Display for Refusal {
 pub enum Error {
     /// The device failed.
     #[error(transparent)]
-    Flash(#[from] FlashError),
+    Flash(FlashError),
     /// The UBI device failed.
     #[error(transparent)]
-    Ubi(#[from] UbiError),
+    Ubi(UbiError),
     /// A volume does not hold what it was given.
     #[error("volume {id} does not hold what it was given: it differs in the {len} bytes from {offset:#x} on")]
     VolumeMismatch {
@@ -143,11 +143,26 @@ pub enum Error {
     },
 }
 
+/// Errors are handed up in a box: one word instead of twenty.
+macro_rules! boxed {
+    ($($variant:ident($from:ty)),*) => {$(
+        impl From<$from> for Box<Error> {
+            fn from(error: $from) -> Self {
+                Box::new(Error::$variant(error))
+            }
+        }
+    )*};
+}
+
+boxed!(Flash(FlashError), Ubi(UbiError), Source(SourceError), Refused(Refusal));
+
 impl Error {
     /// Whether an image is the one that was asked for, as far as either is known.
-    pub(crate) fn check_digest(expected: Option<Sha256>, found: Option<Sha256>) -> Result<(), Self> {
+    pub(crate) fn check_digest(expected: Option<Sha256>, found: Option<Sha256>) -> Result<(), Box<Self>> {
         match (expected, found) {
-            (Some(expected), Some(found)) if expected != found => Err(Error::Digest { expected, found }),
+            (Some(expected), Some(found)) if expected != found => {
+                Err(Error::Digest { expected, found }.into())
+            }
             _ => Ok(()),
         }
     }

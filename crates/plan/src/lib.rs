@@ -32,4 +32,4 @@ pub mod volume;
 pub use error::{Error, Refusal};
 pub use event::{Event, OnEvent, Phase};
 pub use report::{Costs, Ending, Report, Sha256};
-pub use source::{FileSource, PipeSource, Source, SourceError, SourceFault};
+pub use source::{FileSource, PipeSource, Source, SourceError, SourceFailure, SourceFault};

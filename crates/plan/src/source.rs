@@ -25,13 +25,36 @@ pub trait Source {
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError>;
 }
 
-/// An image that cannot be read: where, and why.
+/// An image that cannot be read. One word in size, as every read hands it up.
 #[derive(Debug)]
-pub struct SourceError {
+pub struct SourceError(Box<SourceFailure>);
+
+/// What is known of an image that cannot be read: where, and why.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SourceFailure {
     /// Bytes from the start of the image.
     pub offset: u64,
     /// Why.
     pub fault: SourceFault,
+}
+
+impl SourceError {
+    /// It cannot be read there, for that reason.
+    #[must_use]
+    #[cold]
+    #[inline(never)]
+    pub fn new(offset: u64, fault: SourceFault) -> Self {
+        SourceError(Box::new(SourceFailure { offset, fault }))
+    }
+}
+
+impl std::ops::Deref for SourceError {
+    type Target = SourceFailure;
+
+    fn deref(&self) -> &SourceFailure {
+        &self.0
+    }
 }
 
 /// Why an image cannot be read.
@@ -85,7 +108,7 @@ impl SourceError {
     fn from_io(error: io::Error, offset: u64, len: u64) -> Self {
         let ended = error.kind() == io::ErrorKind::UnexpectedEof;
         let fault = if ended { SourceFault::Ended { len } } else { SourceFault::Io(error) };
-        SourceError { offset, fault }
+        SourceError::new(offset, fault)
     }
 }
 
@@ -103,7 +126,7 @@ impl Source for &[u8] {
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError> {
         let len = Source::len(self);
         let part = usize::try_from(offset).ok().and_then(|start| self.get(start..)?.get(..bytes.len()));
-        let part = part.ok_or(SourceError { offset: len, fault: SourceFault::Ended { len } })?;
+        let part = part.ok_or(SourceError::new(len, SourceFault::Ended { len }))?;
         bytes.copy_from_slice(part);
         Ok(())
     }
@@ -144,10 +167,10 @@ impl Source for FileSource {
     }
 
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError> {
-        let failed = |error| SourceError { offset, fault: SourceFault::Io(error) };
+        let failed = |error| SourceError::new(offset, SourceFault::Io(error));
         let read = self.file.read_exact_at(bytes, offset);
         if stamp(&self.file).map_err(failed)? != self.stamp {
-            return Err(SourceError { offset, fault: SourceFault::Changed });
+            return Err(SourceError::new(offset, SourceFault::Changed));
         }
         read.map_err(|error| SourceError::from_io(error, offset, self.stamp.0))
     }
@@ -184,12 +207,12 @@ impl Source for PipeSource<'_> {
 
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), SourceError> {
         if offset != self.position {
-            return Err(SourceError { offset, fault: SourceFault::Gone });
+            return Err(SourceError::new(offset, SourceFault::Gone));
         }
         let mut rest = bytes;
         while !rest.is_empty() {
             let result = self.input.read(rest);
-            let fail = |fault| Err(SourceError { offset: self.position, fault });
+            let fail = |fault| Err(SourceError::new(self.position, fault));
             match result {
                 Ok(0) => return fail(SourceFault::Ended { len: self.len }),
                 Ok(count) => {

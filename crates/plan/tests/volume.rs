@@ -78,9 +78,9 @@ fn run(
     forced: &[&str],
 ) -> Result<(Ending, VolumeReport), Error> {
     let id = named(device, b"root").expect("the volume is there").id;
-    let plan = plan(device, id, source, options, &mut go_on)?;
+    let plan = plan(device, id, source, options, &mut go_on).map_err(|error| *error)?;
     let mut report = VolumeReport::default();
-    let ending = plan.execute(device, source, forced, &mut report, &mut go_on)?;
+    let ending = plan.execute(device, source, forced, &mut report, &mut go_on).map_err(|error| *error)?;
     Ok((ending, report))
 }
 
@@ -291,8 +291,8 @@ fn what_cannot_end_well_is_refused() {
     let mut source: &[u8] = &noise(LEB * 7, 2);
     let plan = planned(&mut device, source, &in_place());
     let before = device.operations();
-    let refused = plan.execute(&mut device, &mut source, &["size"], &mut report, &mut go_on);
-    assert!(matches!(refused, Err(Error::Refused(_))));
+    let error = plan.execute(&mut device, &mut source, &["size"], &mut report, &mut go_on).unwrap_err();
+    assert!(matches!(*error, Error::Refused(_)), "{error}");
     assert_eq!(device.operations(), before);
 }
 

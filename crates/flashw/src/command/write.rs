@@ -102,16 +102,6 @@ const fn costs(kind: FlashKind) -> Costs {
     }
 }
 
-/// The exit code of a refusal.
-fn exit_of(word: &str) -> Exit {
-    match word {
-        "size" | "geometry" | "offset" | "room" | "reserve" => Exit::DoesNotFit,
-        "checksum" | "truncated" | "endian" | "kind" | "empty" => Exit::Invalid,
-        "sha256" | "digest" => Exit::Verification,
-        _ => Exit::Refused,
-    }
-}
-
 /// Fails with the refusals that `--force` does not override.
 pub(crate) fn judge(refusals: &[Refusal], args: &Args) -> Result {
     let forced =
@@ -127,24 +117,7 @@ pub(crate) fn judge(refusals: &[Refusal], args: &Args) -> Result {
     } else {
         String::new()
     };
-    Err(Failure::new(exit_of(first.word), message).help(help))
-}
-
-/// A run that ended in an error.
-pub(crate) fn failure(error: Error) -> Failure {
-    let exit = match &error {
-        Error::Flash(_) | Error::Ubi(_) | Error::Source(_) | Error::Stopped => Exit::Io,
-        Error::Again { .. } | Error::TooManyBad { .. } => Exit::Io,
-        Error::Refused(refusal) => exit_of(refusal.word),
-        Error::Changed { .. } => Exit::Invalid,
-        Error::NoRoom { .. } => Exit::DoesNotFit,
-        _ => Exit::Verification,
-    };
-    match error {
-        Error::Flash(error) => error.into(),
-        Error::Stopped => Watch::stopped(),
-        error => Failure::new(exit, error),
-    }
+    Err(Failure::new(Exit::of_refusal(first.word), message).help(help))
 }
 
 /// Why a target that is in use is not touched.
@@ -226,7 +199,7 @@ fn write(args: &Args) -> Result {
     let mut watch = Watch::new(args.has("json"))?;
     let planned = raw::plan_write(flash.as_mut(), source.as_mut(), &options, &mut |event| watch.tell(event));
     watch.clear();
-    let plan = planned.map_err(failure)?;
+    let plan = planned?;
     refusals.extend(plan.refusals().iter().cloned());
     judge(&refusals, args)?;
     tell_plan(&plan, &image, &target, args)?;
@@ -236,13 +209,13 @@ fn write(args: &Args) -> Result {
     let mut report = Report::default();
     let result = plan.execute(flash.as_mut(), source.as_mut(), &mut report, &mut |event| watch.tell(event));
     watch.clear();
-    finish(result.map_err(failure), &report, &target, "written", args)
+    finish(result, &report, &target, "written", args)
 }
 
 fn image_refusals(image: &Image, source: &mut dyn Source, flash: &dyn Flash) -> Result<Vec<Refusal>> {
     let mut refusals = image::fits_mtd(image, &flash.geometry(), HOST);
     if !source.is_pipe() {
-        refusals.extend(image::check(image, source).map_err(failure)?);
+        refusals.extend(image::check(image, source)?);
     }
     Ok(refusals)
 }
@@ -291,7 +264,13 @@ fn tell_plan(plan: &WritePlan, image: &Image, target: &Target, args: &Args) -> R
 }
 
 /// Says what was done, whatever the end.
-fn finish(result: Result<Ending>, report: &Report, target: &Target, word: &str, args: &Args) -> Result {
+fn finish(
+    result: std::result::Result<Ending, Box<Error>>,
+    report: &Report,
+    target: &Target,
+    word: &str,
+    args: &Args,
+) -> Result {
     let done = matches!(result, Ok(Ending::Done));
     if args.has("json") {
         let event = Json::event("report").text("target", &target.name()).flag("done", done);
@@ -313,7 +292,7 @@ fn finish(result: Result<Ending>, report: &Report, target: &Target, word: &str, 
     }
     match result? {
         Ending::Done => Ok(()),
-        Ending::Stopped => Err(Watch::stopped()),
+        Ending::Stopped => Err(Failure::stopped()),
     }
 }
 
@@ -329,12 +308,12 @@ fn verify(args: &Args) -> Result {
         return write_ubi::verify(flash.as_mut(), source.as_mut(), &target, args);
     }
     let options = options(args, flash.as_ref())?;
-    let plan = raw::plan_verify(flash.as_mut(), source.as_ref(), &options).map_err(failure)?;
+    let plan = raw::plan_verify(flash.as_mut(), source.as_ref(), &options)?;
     judge(plan.refusals(), args)?;
     let (mut watch, mut report) = (Watch::new(args.has("json"))?, Report::default());
     let result = plan.execute(flash.as_mut(), source.as_mut(), &mut report, &mut |event| watch.tell(event));
     watch.clear();
-    let verdict = result.map_err(failure)?;
+    let verdict = result?;
     let first = verdict.first.map(|difference| match difference.bytes {
         Some((expected, found)) => {
             format!("at {:#010x} expected {expected:#04x}, found {found:#04x}", difference.offset)
@@ -350,7 +329,7 @@ fn verify(args: &Args) -> Result {
         print(&format!("{}: as the image, {} bits corrected\n", target.name(), report.corrected_bits))?;
     }
     match (verdict.ending, first) {
-        (Ending::Stopped, _) => Err(Watch::stopped()),
+        (Ending::Stopped, _) => Err(Failure::stopped()),
         (Ending::Done, None) => Ok(()),
         (Ending::Done, Some(first)) => {
             let message = format!("{}: {} eraseblocks differ, {first}", target.name(), verdict.different);
@@ -366,7 +345,7 @@ fn erase(args: &Args) -> Result {
     options.len = args.size("length")?;
     let mut refusals = in_use(&target)?;
     refusals.extend(holds_ubi(flash.as_mut(), options.offset)?);
-    let plan = raw::plan_erase(flash.as_mut(), &options).map_err(failure)?;
+    let plan = raw::plan_erase(flash.as_mut(), &options)?;
     refusals.extend(plan.refusals().iter().cloned());
     judge(&refusals, args)?;
     if args.has("plan") {
@@ -380,5 +359,5 @@ fn erase(args: &Args) -> Result {
     let (mut watch, mut report) = (Watch::new(args.has("json"))?, Report::default());
     let result = plan.execute(flash.as_mut(), &mut report, &mut |event| watch.tell(event));
     watch.clear();
-    finish(result.map_err(failure), &report, &target, "erased", args)
+    finish(result, &report, &target, "erased", args)
 }

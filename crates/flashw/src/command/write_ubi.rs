@@ -7,7 +7,7 @@ use flashwright_media::Flash;
 use flashwright_plan::ubi::{self, Fate, Mode, Options, Plan, UbiReport};
 use flashwright_plan::{Ending, Error, Refusal, Source};
 
-use super::write::{FORCE, NO_VERIFY, PLAN, failure, in_use, judge};
+use super::write::{FORCE, NO_VERIFY, PLAN, in_use, judge};
 use super::{GEOMETRY, JSON};
 use crate::args::{Args, Command, Flag, option, switch};
 use crate::exit::{Exit, Failure, Result};
@@ -85,7 +85,7 @@ pub(crate) fn verify(flash: &mut dyn Flash, source: &mut dyn Source, target: &Ta
     let mut watch = Watch::new(args.has("json"))?;
     let plan = ubi::plan(flash, source, &options(args)?, &mut |event| watch.tell(event));
     watch.clear();
-    let plan = plan.map_err(failure)?;
+    let plan = plan?;
     judge(plan.refusals(), args)?;
     let equal = plan.mode() == Mode::UpToDate;
     let totals = plan.totals();
@@ -127,7 +127,7 @@ fn seconds() -> u64 {
 }
 
 fn carry_out(
-    plan: std::result::Result<Plan, Error>,
+    plan: std::result::Result<Plan, Box<Error>>,
     flash: &mut dyn Flash,
     source: &mut dyn Source,
     target: &Target,
@@ -136,7 +136,7 @@ fn carry_out(
     args: &Args,
 ) -> Result {
     watch.clear();
-    let plan = plan.map_err(failure)?;
+    let plan = plan?;
     refusals.extend(plan.refusals().iter().cloned());
     judge(&refusals, args)?;
     tell_plan(&plan, target, args)?;
@@ -147,7 +147,7 @@ fn carry_out(
     let mut report = UbiReport::default();
     let result = plan.execute(flash, source, &forced, &mut report, &mut |event| watch.tell(event));
     watch.clear();
-    finish(result.map_err(failure), &report, &plan, target, args)
+    finish(result, &report, &plan, target, args)
 }
 
 const fn mode(mode: Mode) -> &'static str {
@@ -207,7 +207,13 @@ fn tell_plan(plan: &Plan, target: &Target, args: &Args) -> Result {
     print(&text)
 }
 
-fn finish(result: Result<Ending>, report: &UbiReport, plan: &Plan, target: &Target, args: &Args) -> Result {
+fn finish(
+    result: std::result::Result<Ending, Box<Error>>,
+    report: &UbiReport,
+    plan: &Plan,
+    target: &Target,
+    args: &Args,
+) -> Result {
     let done = matches!(result, Ok(Ending::Done));
     let flash = &report.flash;
     if args.has("json") {
@@ -231,7 +237,7 @@ fn finish(result: Result<Ending>, report: &UbiReport, plan: &Plan, target: &Targ
     }
     match result? {
         Ending::Done => Ok(()),
-        Ending::Stopped => Err(Watch::stopped()),
+        Ending::Stopped => Err(Failure::stopped()),
     }
 }
 
@@ -241,7 +247,7 @@ fn health(args: &Args) -> Result {
     let mut watch = Watch::new(args.has("json"))?;
     let found = ubi::health(flash.as_mut(), args.has("whole"), &mut |event| watch.tell(event));
     watch.clear();
-    let found = found.map_err(failure)?;
+    let found = found?;
     let counts = &found.counts;
     if args.has("json") {
         let event = Json::event("health").text("target", &target.name());

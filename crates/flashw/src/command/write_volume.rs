@@ -4,9 +4,9 @@ use flashwright_media::UbiVolumes;
 use flashwright_mtd::AttachedUbi;
 use flashwright_plan::image::{self, Image};
 use flashwright_plan::volume::{self, Method, Options, Plan, VolumeReport};
-use flashwright_plan::{Ending, Source};
+use flashwright_plan::{Ending, Error, Source};
 
-use super::write::{failure, judge};
+use super::write::judge;
 use crate::args::Args;
 use crate::exit::{Exit, Failure, Result};
 use crate::image::digest;
@@ -31,13 +31,12 @@ pub(crate) fn write(
     options.in_place = args.has("in-place");
     options.verify = !args.has("no-verify");
     options.sha256 = digest(args)?;
-    let mut refusals =
-        if source.is_pipe() { Vec::new() } else { image::check(image, source).map_err(failure)? };
+    let mut refusals = if source.is_pipe() { Vec::new() } else { image::check(image, source)? };
     let mut watch = Watch::new(args.has("json"))?;
     let plan = volume::plan(&mut device, id, source, &options, &mut |event| watch.tell(event));
     watch.clear();
-    let plan = plan.map_err(failure)?;
-    let facts = device.facts().map_err(|error| failure(error.into()))?;
+    let plan = plan?;
+    let facts = device.facts()?;
     let room = image::Volume {
         usable_leb_size: plan.target().usable_leb_size,
         reserved_lebs: plan.target().reserved_lebs,
@@ -55,7 +54,7 @@ pub(crate) fn write(
     let mut report = VolumeReport::default();
     let result = plan.execute(&mut device, source, &forced, &mut report, &mut |event| watch.tell(event));
     watch.clear();
-    finish(result.map_err(failure), &report, ubi, &plan, args)
+    finish(result, &report, ubi, &plan, args)
 }
 
 const fn method(method: Method) -> (&'static str, &'static str) {
@@ -81,7 +80,13 @@ fn tell_plan(plan: &Plan, image: &Image, target: &Target, args: &Args) -> Result
     print(&format!("{} into {}: {words}\n  {lebs}\n", image.name(), target.name()))
 }
 
-fn finish(result: Result<Ending>, report: &VolumeReport, ubi: u32, plan: &Plan, args: &Args) -> Result {
+fn finish(
+    result: std::result::Result<Ending, Box<Error>>,
+    report: &VolumeReport,
+    ubi: u32,
+    plan: &Plan,
+    args: &Args,
+) -> Result {
     let done = matches!(result, Ok(Ending::Done));
     let name = format!("/dev/ubi{ubi}_{}", report.id);
     if args.has("json") {
@@ -110,7 +115,7 @@ fn finish(result: Result<Ending>, report: &VolumeReport, ubi: u32, plan: &Plan, 
     }
     match result? {
         Ending::Done => Ok(()),
-        Ending::Stopped => Err(Watch::stopped()),
+        Ending::Stopped => Err(Failure::stopped()),
     }
 }
 
@@ -125,8 +130,8 @@ pub(crate) fn verify(ubi: u32, id: u32, source: &mut dyn Source, target: &Target
         let (Some(expected), Some(found)) = (expected.get_mut(..count), found.get_mut(..count)) else {
             break;
         };
-        source.read_at(done, expected).map_err(|error| failure(error.into()))?;
-        let read = device.read(id, offset, found).map_err(|error| failure(error.into()))?;
+        source.read_at(done, expected)?;
+        let read = device.read(id, offset, found)?;
         let same =
             expected.iter().zip(found.iter()).take(read).take_while(|(one, other)| one == other).count();
         if same < count {

@@ -78,7 +78,10 @@ fn range(geometry: &FlashGeometry, options: &Options) -> Result<(u64, u64), Refu
 
 impl Area {
     /// Asks for the bad eraseblocks between the ends of the area.
-    pub(super) fn look(device: &mut Device<'_>, options: &Options) -> Result<Result<Self, Refusal>, Error> {
+    pub(super) fn look(
+        device: &mut Device<'_>,
+        options: &Options,
+    ) -> Result<Result<Self, Refusal>, Box<Error>> {
         let (start, end) = match range(device.geometry(), options) {
             Ok(range) => range,
             Err(refusal) => return Ok(Err(refusal)),
@@ -102,7 +105,7 @@ impl Area {
         device: &mut Device<'_>,
         options: &Options,
         len: u64,
-    ) -> Result<Result<(Self, u32), Refusal>, Error> {
+    ) -> Result<Result<(Self, u32), Refusal>, Box<Error>> {
         let geometry = *device.geometry();
         Ok(Area::look(device, options)?.and_then(|area| area.fit(len, &geometry).map(|count| (area, count))))
     }

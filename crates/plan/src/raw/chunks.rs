@@ -50,7 +50,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// Reads eraseblock `number` of the image, unless it is the one in memory.
-    pub(super) fn load(&mut self, number: u32) -> Result<(), Error> {
+    pub(super) fn load(&mut self, number: u32) -> Result<(), Box<Error>> {
         if self.loaded == Some(number) {
             return Ok(());
         }

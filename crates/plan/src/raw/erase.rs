@@ -23,7 +23,7 @@ pub struct ErasePlan {
 ///
 /// # Errors
 /// [`Error::Flash`].
-pub fn plan_erase(flash: &mut dyn Flash, options: &Options) -> Result<ErasePlan, Error> {
+pub fn plan_erase(flash: &mut dyn Flash, options: &Options) -> Result<ErasePlan, Box<Error>> {
     let mut report = Report::default();
     let mut quiet = |_| std::ops::ControlFlow::Continue(());
     let mut device = Device::new(flash, &mut report, &mut quiet);
@@ -81,9 +81,9 @@ impl ErasePlan {
         flash: &mut dyn Flash,
         report: &mut Report,
         on_event: OnEvent<'_>,
-    ) -> Result<Ending, Error> {
+    ) -> Result<Ending, Box<Error>> {
         if let Some(refusal) = self.refusals.first() {
-            return Err(Error::Refused(refusal.clone()));
+            return Err(Error::Refused(refusal.clone()).into());
         }
         let mut device = Device::new(flash, report, on_event);
         let result = self.run(&mut device);
@@ -93,7 +93,7 @@ impl ErasePlan {
         Ok(ending)
     }
 
-    fn run(&self, device: &mut Device<'_>) -> Result<Ending, Error> {
+    fn run(&self, device: &mut Device<'_>) -> Result<Ending, Box<Error>> {
         let total = count(self.area.good.len());
         for (done, &eraseblock) in (1..).zip(&self.area.good) {
             if device.stopping() {
@@ -105,7 +105,7 @@ impl ErasePlan {
         Ok(Ending::Done)
     }
 
-    fn erase(&self, device: &mut Device<'_>, eraseblock: u32) -> Result<(), Error> {
+    fn erase(&self, device: &mut Device<'_>, eraseblock: u32) -> Result<(), Box<Error>> {
         let Some(trouble) = self.try_erase(device, eraseblock)? else { return Ok(()) };
         device.tell(Event::Failed { eraseblock });
         if trouble.is_marked() {

@@ -72,7 +72,7 @@ pub fn plan_write(
     source: &mut dyn Source,
     options: &Options,
     on_event: OnEvent<'_>,
-) -> Result<WritePlan, Error> {
+) -> Result<WritePlan, Box<Error>> {
     let mut report = Report::default();
     let mut device = Device::new(flash, &mut report, on_event);
     let mut plan = WritePlan {
@@ -102,7 +102,7 @@ pub fn plan_write(
 }
 
 impl WritePlan {
-    fn survey(&mut self, device: &mut Device<'_>, source: &mut dyn Source) -> Result<(), Error> {
+    fn survey(&mut self, device: &mut Device<'_>, source: &mut dyn Source) -> Result<(), Box<Error>> {
         let mut chunks = Chunks::new(source, self.eraseblock_size, self.options.sha256.is_some());
         let mut judge = Judge::default();
         self.facts.reserve_exact(self.count as usize);
@@ -110,7 +110,7 @@ impl WritePlan {
             self.look_at(device, &mut chunks, &mut judge, number)?;
             device.progress(Phase::Survey, number + 1, self.count);
             if device.stopping() {
-                return Err(Error::Stopped);
+                return Err(Error::Stopped.into());
             }
         }
         if judge.suspects_first() {
@@ -142,7 +142,7 @@ impl WritePlan {
         chunks: &mut Chunks<'_>,
         judge: &mut Judge,
         number: u32,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Box<Error>> {
         chunks.load(number)?;
         let offset = self.offset_of(device, number);
         let action = judge.judge(device, number, offset, chunks.bytes())?;
@@ -164,7 +164,7 @@ impl WritePlan {
         }
     }
 
-    fn count_locked(&mut self, device: &mut Device<'_>) -> Result<(), Error> {
+    fn count_locked(&mut self, device: &mut Device<'_>) -> Result<(), Box<Error>> {
         let mut locked = 0;
         for step in self.steps().filter(|step| step.action != Action::Keep) {
             locked += u32::from(device.is_locked(step.eraseblock)?);

@@ -49,7 +49,7 @@ pub fn plan_verify(
     flash: &mut dyn Flash,
     source: &dyn Source,
     options: &Options,
-) -> Result<VerifyPlan, Error> {
+) -> Result<VerifyPlan, Box<Error>> {
     let mut report = Report::default();
     let mut quiet = |_| std::ops::ControlFlow::Continue(());
     let mut device = Device::new(flash, &mut report, &mut quiet);
@@ -98,12 +98,12 @@ impl VerifyPlan {
         source: &mut dyn Source,
         report: &mut Report,
         on_event: OnEvent<'_>,
-    ) -> Result<Verdict, Error> {
+    ) -> Result<Verdict, Box<Error>> {
         if let Some(refusal) = self.refusals.first() {
-            return Err(Error::Refused(refusal.clone()));
+            return Err(Error::Refused(refusal.clone()).into());
         }
         if source.len() != self.image_len {
-            return Err(Error::Changed { offset: 0, len: source.len() });
+            return Err(Error::Changed { offset: 0, len: source.len() }.into());
         }
         let mut device = Device::new(flash, report, on_event);
         let hashing = self.options.sha256.is_some();
@@ -119,10 +119,8 @@ impl VerifyPlan {
             verdict.add(device.compare(offset, chunks.used())?, device.report);
             device.progress(Phase::Verify, number + 1, self.count);
         }
-        match (self.options.sha256, chunks.digest()) {
-            (Some(expected), Some(found)) if expected != found => Err(Error::Digest { expected, found }),
-            _ => Ok(verdict),
-        }
+        Error::check_digest(self.options.sha256, chunks.digest())?;
+        Ok(verdict)
     }
 }
 

@@ -53,12 +53,12 @@ impl WritePlan {
         source: &mut dyn Source,
         report: &mut Report,
         on_event: OnEvent<'_>,
-    ) -> Result<Ending, Error> {
+    ) -> Result<Ending, Box<Error>> {
         if let Some(refusal) = self.refusals().first() {
-            return Err(Error::Refused(refusal.clone()));
+            return Err(Error::Refused(refusal.clone()).into());
         }
         if source.len() != self.image_len {
-            return Err(Error::Changed { offset: 0, len: source.len() });
+            return Err(Error::Changed { offset: 0, len: source.len() }.into());
         }
         let device = Device::new(flash, report, on_event);
         let size = device.geometry().eraseblock_size;
@@ -76,21 +76,21 @@ impl WritePlan {
 }
 
 impl Writer<'_> {
-    fn run(&mut self) -> Result<Ending, Error> {
+    fn run(&mut self) -> Result<Ending, Box<Error>> {
         loop {
             let first = self.eraseblock(0)?;
             match self.pass()? {
                 Pass::Ended(ending) => return Ok(ending),
                 Pass::Moved if self.chunks.is_pipe() => {
                     let offset = self.device.geometry().offset_of(first);
-                    return Err(Error::Again { eraseblock: first, offset });
+                    return Err(Error::Again { eraseblock: first, offset }.into());
                 }
                 Pass::Moved => self.decided = false,
             }
         }
     }
 
-    fn pass(&mut self) -> Result<Pass, Error> {
+    fn pass(&mut self) -> Result<Pass, Box<Error>> {
         let total = self.plan.count;
         let mut judge = Judge::default();
         let mut kept = 0;
@@ -128,17 +128,17 @@ impl Writer<'_> {
     }
 
     /// Where eraseblock `number` of the image goes.
-    fn eraseblock(&self, number: u32) -> Result<u32, Error> {
+    fn eraseblock(&self, number: u32) -> Result<u32, Box<Error>> {
         let needed = self.plan.count;
         let left = count(self.good.len());
         let went_bad = count(self.device.report.went_bad.len());
         // A u32 fits a usize wherever there is flash of that size.
         let place = self.good.get(number as usize).copied().filter(|_| left >= needed);
-        place.ok_or(Error::NoRoom { needed, left, went_bad })
+        place.ok_or_else(|| Error::NoRoom { needed, left, went_bad }.into())
     }
 
     /// What happens to eraseblock `number`: as planned, or by looking at it.
-    fn action(&mut self, number: u32, judge: &mut Judge) -> Result<Action, Error> {
+    fn action(&mut self, number: u32, judge: &mut Judge) -> Result<Action, Box<Error>> {
         match self.plan.facts.get(number as usize) {
             Some(fact) if self.decided => Ok(fact.action),
             _ => {
@@ -149,32 +149,29 @@ impl Writer<'_> {
         }
     }
 
-    fn look_again(&mut self) -> Result<Action, Error> {
+    fn look_again(&mut self) -> Result<Action, Box<Error>> {
         self.load(0)?;
         let offset = self.device.geometry().offset_of(self.eraseblock(0)?);
         Ok(Judge::look_again(&mut self.device, offset, self.chunks.bytes())?)
     }
 
     /// Has eraseblock `number` of the image in memory, the one that was looked at.
-    fn load(&mut self, number: u32) -> Result<(), Error> {
+    fn load(&mut self, number: u32) -> Result<(), Box<Error>> {
         self.chunks.load(number)?;
         let fact = self.plan.facts.get(number as usize);
         if fact.is_some_and(|fact| flashwright_media::crc32(self.chunks.bytes()) != fact.crc) {
             let (offset, len) = self.chunks.place(number);
-            return Err(Error::Changed { offset, len });
+            return Err(Error::Changed { offset, len }.into());
         }
         Ok(())
     }
 
-    fn check_digest(&self) -> Result<(), Error> {
-        match (self.plan.options.sha256, self.chunks.digest()) {
-            (Some(expected), Some(found)) if expected != found => Err(Error::Digest { expected, found }),
-            _ => Ok(()),
-        }
+    fn check_digest(&self) -> Result<(), Box<Error>> {
+        Error::check_digest(self.plan.options.sha256, self.chunks.digest())
     }
 
     /// Erases the first eraseblock of the image.
-    fn invalidate(&mut self) -> Result<Place, Error> {
+    fn invalidate(&mut self) -> Result<Place, Box<Error>> {
         let verify = self.plan.options.verify;
         self.settle(0, &mut |device, eraseblock| {
             let trouble = Trouble::of(device.erase(eraseblock))?;
@@ -187,7 +184,7 @@ impl Writer<'_> {
 
     /// Erases, programs and reads back eraseblock `number` of the image. With `erased`, the one it goes to was erased in
     /// this run.
-    fn put(&mut self, number: u32, mut erased: bool) -> Result<Place, Error> {
+    fn put(&mut self, number: u32, mut erased: bool) -> Result<Place, Box<Error>> {
         self.load(number)?;
         // Taken out for the time, as the job must not borrow the writer.
         let bytes = self.chunks.take();
@@ -207,7 +204,7 @@ impl Writer<'_> {
 
     /// Does a job on the place of eraseblock `number` until it succeeds, there or in the next good one. Not the next one
     /// for eraseblock 0, as all others have to move with it.
-    fn settle(&mut self, number: u32, job: Job<'_>) -> Result<Place, Error> {
+    fn settle(&mut self, number: u32, job: Job<'_>) -> Result<Place, Box<Error>> {
         let mut place = Place::Same;
         loop {
             let eraseblock = self.eraseblock(number)?;

@@ -67,9 +67,9 @@ impl Plan {
         forced: &[&str],
         report: &mut UbiReport,
         on_event: OnEvent<'_>,
-    ) -> Result<Ending, Error> {
+    ) -> Result<Ending, Box<Error>> {
         if let Some(refusal) = self.refused(forced) {
-            return Err(Error::Refused(refusal.clone()));
+            return Err(Error::Refused(refusal.clone()).into());
         }
         if self.mode == Mode::UpToDate {
             report.lebs_kept = self.totals().lebs_kept;
@@ -108,10 +108,10 @@ struct Sums {
 /// The run was asked to stop, or failed.
 enum Halt {
     Stop,
-    Error(Error),
+    Error(Box<Error>),
 }
 
-impl<E: Into<Error>> From<E> for Halt {
+impl<E: Into<Box<Error>>> From<E> for Halt {
     fn from(error: E) -> Self {
         Halt::Error(error.into())
     }
@@ -130,7 +130,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&mut self, source: &mut dyn Source) -> Result<Ending, Error> {
+    fn all(&mut self, source: &mut dyn Source) -> Result<Ending, Box<Error>> {
         match self.steps(source) {
             Ok(()) => Ok(Ending::Done),
             Err(Halt::Stop) => Ok(Ending::Stopped),
@@ -515,7 +515,7 @@ fn count_static(statics: &mut Vec<(u32, u32, u32)>, header: &VidHdr) {
 
 fn damaged(what: String) -> Halt {
     let reason = format!("the image: {what}: it is damaged, make or copy it again");
-    Halt::Error(Error::Refused(Refusal::new(crate::image::word::CHECKSUM, reason)))
+    Halt::Error(Refusal::new(crate::image::word::CHECKSUM, reason).into())
 }
 
 const _: () = assert!(LAYOUT_LEBS == 2, "both copies are written by number");

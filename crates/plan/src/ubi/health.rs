@@ -41,7 +41,7 @@ const MAX_SEQS: usize = 16;
 ///
 /// # Errors
 /// When the device cannot be read.
-pub fn health(flash: &mut dyn Flash, whole: bool, on_event: OnEvent<'_>) -> Result<Health, Error> {
+pub fn health(flash: &mut dyn Flash, whole: bool, on_event: OnEvent<'_>) -> Result<Health, Box<Error>> {
     let mut report = Report::default();
     let mut device = Device::new(flash, &mut report, on_event);
     let total = device.geometry().eraseblock_count;
@@ -68,7 +68,7 @@ pub fn health(flash: &mut dyn Flash, whole: bool, on_event: OnEvent<'_>) -> Resu
 }
 
 impl Health {
-    fn look(&mut self, device: &mut Device<'_>, peb: u32, whole: bool) -> Result<u32, Error> {
+    fn look(&mut self, device: &mut Device<'_>, peb: u32, whole: bool) -> Result<u32, Box<Error>> {
         let sizes = *device.geometry();
         let mut bytes = [0; HEADER_LEN];
         let offset = sizes.offset_of(peb);

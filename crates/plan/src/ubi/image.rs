@@ -243,7 +243,7 @@ pub(super) fn count_pebs(
     source: &mut dyn Source,
     flash: &FlashGeometry,
     refusals: &mut Vec<Refusal>,
-) -> Result<u32, Error> {
+) -> Result<u32, Box<Error>> {
     let (len, peb_size) = (source.len(), flash.eraseblock_size);
     let found = if source.is_pipe() { None } else { peb_size_of(source)? };
     if let Some(found) = found.filter(|&found| found != peb_size) {
@@ -264,7 +264,7 @@ pub(super) fn count_pebs(
 }
 
 /// Where the second EC header is: the size of a PEB; `None` when there is no second one where it could be.
-fn peb_size_of(source: &mut dyn Source) -> Result<Option<u32>, Error> {
+fn peb_size_of(source: &mut dyn Source) -> Result<Option<u32>, Box<Error>> {
     let mut bytes = [0; HEADER_LEN];
     let last = source.len().saturating_sub(HEADER_LEN as u64);
     for size in (9..=26).map(|log| 1u32 << log).take_while(|&size| u64::from(size) <= last) {
@@ -287,7 +287,7 @@ impl ImageIndex {
         checker: &mut Checker<'_>,
         buffer: &mut [u8],
         hash: &mut Option<sha2::Sha256>,
-    ) -> Result<Option<Self>, Error> {
+    ) -> Result<Option<Self>, Box<Error>> {
         let geometry = *checker.geometry;
         let mut tables = Vec::new();
         let mut lebs = Vec::new();
@@ -369,7 +369,12 @@ impl Checker<'_> {
     }
 
     /// All LEBs against the table: their VID headers are read again.
-    fn places(&mut self, source: &mut dyn Source, lebs: &[ImageLeb], table: &Table) -> Result<(), Error> {
+    fn places(
+        &mut self,
+        source: &mut dyn Source,
+        lebs: &[ImageLeb],
+        table: &Table,
+    ) -> Result<(), Box<Error>> {
         let geometry = *self.geometry;
         for leb in lebs {
             let start = u64::from(leb.peb).saturating_mul(geometry.peb_size().into());

@@ -160,14 +160,14 @@ pub fn plan(
     source: &mut dyn Source,
     options: &Options,
     on_event: OnEvent<'_>,
-) -> Result<Plan, Error> {
+) -> Result<Plan, Box<Error>> {
     let sizes = flash.geometry();
     let mut refusals = Vec::new();
     let mut buffer = vec![0; sizes.eraseblock_size as usize];
     let looked = look(source, &sizes, options.sha256, &mut refusals, &mut buffer)?;
     let Some(looked) = looked else {
         let refusal = refusals.into_iter().next();
-        return Err(Error::Refused(refusal.unwrap_or_else(|| not_ubi(&[]))));
+        return Err(refusal.unwrap_or_else(|| not_ubi(&[])).into());
     };
     let mut report = Report::default();
     let mut device = Device::new(flash, &mut report, on_event);
@@ -187,11 +187,11 @@ pub fn format(
     image_seq: u32,
     options: &Options,
     on_event: OnEvent<'_>,
-) -> Result<Plan, Error> {
+) -> Result<Plan, Box<Error>> {
     let sizes = flash.geometry();
     let FlashGeometry { eraseblock_size, page_size, sub_page_size, .. } = sizes;
     let geometry = UbiGeometry::new(eraseblock_size, page_size, Some(sub_page_size), options.vid_hdr_offset);
-    let refuse = |reason| Error::Refused(Refusal::new(word::GEOMETRY, reason));
+    let refuse = |reason| Box::<Error>::from(Refusal::new(word::GEOMETRY, reason));
     let geometry = geometry.map_err(|error| refuse(error.to_string()))?;
     if !headers_apart(&geometry) {
         let offset = geometry.vid_hdr_offset();
@@ -217,7 +217,7 @@ fn look(
     sha256: Option<Sha256>,
     refusals: &mut Vec<Refusal>,
     buffer: &mut [u8],
-) -> Result<Option<Looked>, Error> {
+) -> Result<Option<Looked>, Box<Error>> {
     let head_len = usize::try_from(source.len()).map_or(buffer.len(), |len| len.min(buffer.len()));
     let head = &mut buffer[..head_len];
     source.read_at(0, head)?;
@@ -262,7 +262,7 @@ fn finish(
     mut survey: Survey,
     options: &Options,
     mut refusals: Vec<Refusal>,
-) -> Result<Plan, Error> {
+) -> Result<Plan, Box<Error>> {
     let Looked { geometry, image_seq, content } = looked;
     distrust(&mut survey);
     let known = survey.counts();
@@ -399,7 +399,7 @@ impl Stayed<'_> {
     }
 
     /// Of several PEBs that hold a LEB, the newest stays. An older one may have been on its way to be erased.
-    fn drop_copies(&self, device: &mut Device<'_>, survey: &mut Survey) -> Result<(), Error> {
+    fn drop_copies(&self, device: &mut Device<'_>, survey: &mut Survey) -> Result<(), Box<Error>> {
         let mut holders: Vec<u32> = vec![NONE; self.content.leb_count() as usize];
         if self.content.index().is_some() {
             for peb in 0..survey.pebs.len() {
@@ -431,7 +431,7 @@ impl Stayed<'_> {
         survey: &mut Survey,
         one: u32,
         other: u32,
-    ) -> Result<u32, Error> {
+    ) -> Result<u32, Box<Error>> {
         if one == NONE {
             return Ok(other);
         }
@@ -441,11 +441,11 @@ impl Stayed<'_> {
         Ok(newer)
     }
 
-    fn sqnum(&self, device: &mut Device<'_>, peb: u32) -> Result<u64, Error> {
+    fn sqnum(&self, device: &mut Device<'_>, peb: u32) -> Result<u64, Box<Error>> {
         Ok(headers(device, self.geometry, peb)?.vid.map_or(0, |vid| vid.sqnum))
     }
 
-    fn mode(&self, device: &mut Device<'_>, survey: &mut Survey) -> Result<Mode, Error> {
+    fn mode(&self, device: &mut Device<'_>, survey: &mut Survey) -> Result<Mode, Box<Error>> {
         let mode = match self.layout_copies(device, survey)? {
             0 => Mode::Full,
             _ if !self.kernel_finds_all(device, survey)? => Mode::Full,
@@ -463,7 +463,7 @@ impl Stayed<'_> {
     }
 
     /// Copies of the volume table that are right, when no other is there: 2 for all.
-    fn layout_copies(&self, device: &mut Device<'_>, survey: &Survey) -> Result<usize, Error> {
+    fn layout_copies(&self, device: &mut Device<'_>, survey: &Survey) -> Result<usize, Box<Error>> {
         let table = self.content.table();
         let mut bytes = vec![0; table.bytes.len()];
         let mut seen = Vec::new();
@@ -487,7 +487,7 @@ impl Stayed<'_> {
     }
 
     /// Whether the kernel finds all LEBs of the image, and no others, and has no reason not to attach.
-    fn kernel_finds_all(&self, device: &mut Device<'_>, survey: &Survey) -> Result<bool, Error> {
+    fn kernel_finds_all(&self, device: &mut Device<'_>, survey: &Survey) -> Result<bool, Box<Error>> {
         if matches!(self.content, Content::Pipe { .. }) {
             return Ok(false);
         }

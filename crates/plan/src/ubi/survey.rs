@@ -155,7 +155,7 @@ impl Survey {
         device: &mut Device<'_>,
         geometry: &UbiGeometry,
         mut wanted: Option<Wanted<'_>>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Box<Error>> {
         let total = device.geometry().eraseblock_count;
         let mut survey = Survey {
             pebs: Vec::with_capacity(total as usize),
@@ -185,7 +185,7 @@ impl Survey {
         geometry: &UbiGeometry,
         peb: u32,
         wanted: &mut Option<Wanted<'_>>,
-    ) -> Result<PebState, Error> {
+    ) -> Result<PebState, Box<Error>> {
         let mut state = PebState { count: NONE, leb: NONE, seq: Seq::NoHeader, what: What::Unclear };
         if device.is_bad(peb)? {
             return Ok(PebState { what: What::Bad, ..state });
@@ -234,7 +234,7 @@ impl Survey {
         vid: &VidHdr,
         leb: &mut u32,
         wanted: &mut Option<Wanted<'_>>,
-    ) -> Result<What, Error> {
+    ) -> Result<What, Box<Error>> {
         let VidHdr { volume_id: volume, lnum, sqnum, .. } = *vid;
         if sqnum > MAX_SQNUM {
             return Ok(What::Stale);
@@ -279,7 +279,7 @@ impl Wanted<'_> {
         peb: u32,
         vid: &VidHdr,
         leb: u32,
-    ) -> Result<What, Error> {
+    ) -> Result<What, Box<Error>> {
         let held = self.index.lebs[leb as usize].peb;
         self.source.read_at(device.geometry().offset_of(held), self.buffer)?;
         if !vid_of(self.buffer, geometry).is_some_and(|ours| same_leb(&ours, vid)) {

@@ -47,9 +47,9 @@ impl Plan {
         forced: &[&str],
         report: &mut VolumeReport,
         on_event: OnEvent<'_>,
-    ) -> Result<Ending, Error> {
+    ) -> Result<Ending, Box<Error>> {
         if let Some(refusal) = self.refused(forced) {
-            return Err(Error::Refused(refusal.clone()));
+            return Err(Error::Refused(refusal.clone()).into());
         }
         report.id = self.target.id;
         let mut run = Run { plan: self, device, source, report, on_event, written: None };
@@ -82,7 +82,7 @@ impl Run<'_> {
         (self.on_event)(Event::Progress { phase, done, total }).is_break()
     }
 
-    fn replace(&mut self) -> Result<Ending, Error> {
+    fn replace(&mut self) -> Result<Ending, Box<Error>> {
         for &id in &self.plan.remove {
             self.device.remove(id)?;
         }
@@ -107,7 +107,7 @@ impl Run<'_> {
         self.confirm(volume.id)
     }
 
-    fn make(&mut self) -> Result<UbiVolume, Error> {
+    fn make(&mut self) -> Result<UbiVolume, Box<Error>> {
         let UbiVolume { is_static, alignment, .. } = self.plan.target;
         let (name, bytes) = (self.plan.new_name(), self.plan.target.capacity());
         let id = self.device.make(&NewUbiVolume { name: name.clone(), is_static, alignment, bytes })?;
@@ -115,7 +115,7 @@ impl Run<'_> {
     }
 
     /// Whether a volume of an interrupted run has all of a file.
-    fn has_all(&mut self, volume: &UbiVolume) -> Result<bool, Error> {
+    fn has_all(&mut self, volume: &UbiVolume) -> Result<bool, Box<Error>> {
         let unfinished = volume.update_marker || volume.corrupted;
         if self.source.is_pipe() || unfinished || (volume.is_static && volume.data_bytes != self.plan.len) {
             return Ok(false);
@@ -136,7 +136,7 @@ impl Run<'_> {
     }
 
     /// Writes all of it; `false` when it was asked to stop and may.
-    fn fill(&mut self, volume: &UbiVolume, may_stop: bool) -> Result<bool, Error> {
+    fn fill(&mut self, volume: &UbiVolume, may_stop: bool) -> Result<bool, Box<Error>> {
         let mut lebs = Lebs::new(volume, self.plan.len);
         let mut hash = self.source.is_pipe().then(sha2::Sha256::new);
         self.device.update(volume.id, self.plan.len)?;
@@ -156,7 +156,7 @@ impl Run<'_> {
     }
 
     /// Reads a volume back that was written as a whole; `false` when it was asked to stop.
-    fn verify(&mut self, volume: &UbiVolume) -> Result<bool, Error> {
+    fn verify(&mut self, volume: &UbiVolume) -> Result<bool, Box<Error>> {
         if !self.plan.options.verify {
             return Ok(true);
         }
@@ -169,7 +169,7 @@ impl Run<'_> {
                     lebs.next(self.source)?;
                     if lebs.differs(self.device, volume)? {
                         let (offset, len) = (lebs.offset(), lebs.content().len() as u64);
-                        return Err(Error::VolumeMismatch { id: volume.id, offset, len });
+                        return Err(Error::VolumeMismatch { id: volume.id, offset, len }.into());
                     }
                 }
                 Some(hash) => {
@@ -185,13 +185,13 @@ impl Run<'_> {
         }
         let found = hash.map(|hash| Sha256(hash.finalize().into()));
         if found != self.written {
-            return Err(Error::VolumeMismatch { id: volume.id, offset: 0, len });
+            return Err(Error::VolumeMismatch { id: volume.id, offset: 0, len }.into());
         }
         Ok(true)
     }
 
     /// Whether the volume is there as it shall be.
-    fn confirm(&mut self, id: u32) -> Result<Ending, Error> {
+    fn confirm(&mut self, id: u32) -> Result<Ending, Box<Error>> {
         let volumes = self.device.volumes()?;
         let sound = |volume: &&UbiVolume| {
             volume.id == id
@@ -201,18 +201,18 @@ impl Run<'_> {
         };
         match volumes.iter().find(sound) {
             Some(_) => Ok(Ending::Done),
-            None => Err(Error::VolumeMismatch { id, offset: 0, len: self.plan.len }),
+            None => Err(Error::VolumeMismatch { id, offset: 0, len: self.plan.len }.into()),
         }
     }
 
-    fn rewrite(&mut self) -> Result<Ending, Error> {
+    fn rewrite(&mut self) -> Result<Ending, Box<Error>> {
         let target = self.plan.target.clone();
         self.fill(&target, false)?;
         self.verify(&target)?;
         self.confirm(target.id)
     }
 
-    fn in_place(&mut self) -> Result<Ending, Error> {
+    fn in_place(&mut self) -> Result<Ending, Box<Error>> {
         let target = &self.plan.target;
         let mut lebs = Lebs::new(target, self.plan.len);
         let mut hash = self.source.is_pipe().then(sha2::Sha256::new);
@@ -235,7 +235,7 @@ impl Run<'_> {
         self.confirm(target.id)
     }
 
-    fn change(&mut self, lebs: &mut Lebs, leb: u32) -> Result<(), Error> {
+    fn change(&mut self, lebs: &mut Lebs, leb: u32) -> Result<(), Box<Error>> {
         let target = &self.plan.target;
         if !lebs.differs(self.device, target)? {
             self.report.lebs_kept += 1;
@@ -252,7 +252,7 @@ impl Run<'_> {
         if self.plan.options.verify {
             if lebs.differs(self.device, target)? {
                 let (id, offset, len) = (target.id, lebs.offset(), lebs.content().len() as u64);
-                return Err(Error::VolumeMismatch { id, offset, len });
+                return Err(Error::VolumeMismatch { id, offset, len }.into());
             }
             self.report.lebs_verified += 1;
         }
@@ -277,7 +277,7 @@ impl Source for Found<'_> {
     }
 
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), crate::SourceError> {
-        let io = |error| crate::SourceError { offset, fault: crate::SourceFault::Io(error) };
+        let io = |error| crate::SourceError::new(offset, crate::SourceFault::Io(error));
         let count = self.device.read(self.id, offset, bytes);
         match count.map_err(|error| io(std::io::Error::other(error.to_string())))? {
             count if count == bytes.len() => Ok(()),

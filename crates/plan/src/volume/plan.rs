@@ -53,11 +53,11 @@ pub fn plan(
     source: &mut dyn Source,
     options: &Options,
     on_event: OnEvent<'_>,
-) -> Result<Plan, Error> {
+) -> Result<Plan, Box<Error>> {
     let facts = device.facts()?;
     let volumes = device.volumes()?;
     let target = volumes.iter().find(|volume| volume.id == id).cloned();
-    let target = target.ok_or(UbiError { op: UbiOp::Look, volume: Some(id), fault: UbiFault::NoVolume })?;
+    let target = target.ok_or(UbiError::new(UbiOp::Look, Some(id), UbiFault::NoVolume))?;
     let usage = device.usage(id)?;
     let mut plan = Plan {
         method: Method::Replace,
@@ -125,7 +125,7 @@ impl Plan {
         device: &mut dyn UbiVolumes,
         source: &mut dyn Source,
         on_event: OnEvent<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Box<Error>> {
         let mut lebs = Lebs::new(&self.target, self.len);
         let mut hash = self.options.sha256.map(|_| sha2::Sha256::new());
         let total = self.target.reserved_lebs;
@@ -176,7 +176,7 @@ impl Plan {
         device: &mut dyn UbiVolumes,
         facts: &UbiFacts,
         volumes: &[UbiVolume],
-    ) -> Result<(), Error> {
+    ) -> Result<(), Box<Error>> {
         self.refuse_use(VolumeUse::Read);
         let longest = MAX_NAME - NEW_SUFFIX.len().max(OLD_SUFFIX.len());
         let len = self.target.name.len();
@@ -294,7 +294,7 @@ impl Lebs {
     }
 
     /// Reads the next LEB; `None` at the end of the image.
-    pub(super) fn next(&mut self, source: &mut dyn Source) -> Result<Option<u32>, Error> {
+    pub(super) fn next(&mut self, source: &mut dyn Source) -> Result<Option<u32>, Box<Error>> {
         let leb = self.next;
         let start = u64::from(leb) * u64::from(self.usable);
         if start >= self.len {

@@ -273,7 +273,7 @@ impl Flash for Stubborn {
     fn set_locked(&mut self, eraseblock: u32, locked: bool) -> Result<(), FlashError> {
         if locked && eraseblock == 1 {
             let offset = self.geometry().offset_of(eraseblock);
-            return Err(FlashError { op: FlashOp::Lock, offset, fault: FlashFault::Failed });
+            return Err(FlashError::new(FlashOp::Lock, offset, FlashFault::Failed));
         }
         self.0.set_locked(eraseblock, locked)
     }
@@ -289,7 +289,8 @@ fn a_lock_that_cannot_be_put_back_is_an_error() {
     let mut report = Report::default();
     let plan = plan_write(&mut flash, &mut &image[..], &Options::default(), &mut quiet).unwrap();
     let error = plan.execute(&mut flash, &mut &image[..], &mut report, &mut quiet).unwrap_err();
-    assert!(matches!(error, Error::Flash(FlashError { op: FlashOp::Lock, offset: 4096, .. })), "{error}");
+    let Error::Flash(error) = *error else { panic!("{error}") };
+    assert_eq!((error.op, error.offset), (FlashOp::Lock, 4096), "{error}");
     assert_eq!((report.unlocked, report.locked, report.written), (3, 0, 3), "all or none of a range");
     assert_holds(&flash.0, &image);
     assert_eq!([0, 1, 2].map(|eraseblock| flash.0.locked(eraseblock)), [true, false, true]);

@@ -35,7 +35,7 @@ pub(crate) fn run_with(
     let mut report = Report::default();
     let result = plan_write(flash, source, options, on_event)
         .and_then(|plan| plan.execute(flash, source, &mut report, on_event));
-    (result, report)
+    (result.map_err(|error| *error), report)
 }
 
 pub(crate) fn run(

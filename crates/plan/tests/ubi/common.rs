@@ -178,7 +178,7 @@ pub fn go_on(_: Event) -> ControlFlow<()> {
 
 pub fn planned(flash: &mut Simulation, image: &[u8]) -> Result<Plan, Error> {
     let mut source = image;
-    ubi::plan(flash, &mut source, &ubi::Options::default(), &mut go_on)
+    ubi::plan(flash, &mut source, &ubi::Options::default(), &mut go_on).map_err(|error| *error)
 }
 
 /// Plans and executes; what was planned, and done.
@@ -197,9 +197,9 @@ impl Written {
 }
 
 pub fn write_from(flash: &mut Simulation, source: &mut dyn Source) -> Result<Written, Error> {
-    let plan = ubi::plan(flash, source, &ubi::Options::default(), &mut go_on)?;
+    let plan = ubi::plan(flash, source, &ubi::Options::default(), &mut go_on).map_err(|error| *error)?;
     let mut report = UbiReport::default();
-    let result = plan.execute(flash, source, &[], &mut report, &mut go_on);
+    let result = plan.execute(flash, source, &[], &mut report, &mut go_on).map_err(|error| *error);
     Ok(Written { plan, report, result })
 }
 

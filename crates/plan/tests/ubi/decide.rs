@@ -279,8 +279,8 @@ fn an_image_that_does_not_fit_is_refused() {
             && plan.refused(&["reserve"]).is_none()
     );
     let mut report = UbiReport::default();
-    let result = plan.execute(&mut flash, &mut &image[..], &[], &mut report, &mut go_on);
-    assert!(matches!(result, Err(Error::Refused(_))));
+    let error = plan.execute(&mut flash, &mut &image[..], &[], &mut report, &mut go_on).unwrap_err();
+    assert!(matches!(*error, Error::Refused(_)), "{error}");
     assert_eq!(flash.operations(), 0);
     plan.execute(&mut flash, &mut &image[..], &["reserve"], &mut report, &mut go_on).unwrap();
     assert_clean(&mut flash, &found_in(&image, 4096));
@@ -457,8 +457,8 @@ fn a_pipe_that_is_damaged_leaves_nothing_that_attaches() {
     let mut source = PipeSource::new(&mut input, image.len() as u64);
     let plan = ubi::plan(&mut flash, &mut source, &options, &mut go_on).unwrap();
     let mut report = UbiReport::default();
-    let failed = plan.execute(&mut flash, &mut source, &[], &mut report, &mut go_on);
-    assert!(matches!(failed, Err(Error::Digest { .. })), "{failed:?}");
+    let error = plan.execute(&mut flash, &mut source, &[], &mut report, &mut go_on).unwrap_err();
+    assert!(matches!(*error, Error::Digest { .. }), "{error}");
     assert_eq!(attach(&mut flash), Attached::Refused);
     let plan = ubi::plan(&mut flash, &mut &image[..], &options, &mut go_on).unwrap();
     assert!(plan.refused(&["sha256"]).is_some_and(|refusal| refusal.word == "sha256"));
