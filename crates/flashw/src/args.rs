@@ -194,9 +194,11 @@ impl Command {
     }
 
     fn check_operands(&self, found: usize) -> Result {
-        let words = self.operands.split_whitespace();
-        let least = words.clone().filter(|word| !word.starts_with('[')).count();
-        let most = if self.operands.contains('…') { usize::MAX } else { words.count() };
+        // What may be left out comes last.
+        let needed = self.operands.split('[').next().unwrap_or_default();
+        let least = needed.split_whitespace().count();
+        let all = self.operands.split_whitespace().count();
+        let most = if self.operands.contains('…') { usize::MAX } else { all };
         if (least..=most).contains(&found) {
             return Ok(());
         }
@@ -295,6 +297,14 @@ mod tests {
             parse(&["a", "--offs", "1"]).unwrap_err().help,
             "did you mean --offset? `flashw read --help` lists all"
         );
+    }
+
+    #[test]
+    fn operands_that_may_be_left_out() {
+        const PAIRS: Command = Command { operands: "UBI OLD NEW [OLD NEW]…", ..COMMAND };
+        for (words, fits) in [(2, false), (3, true), (5, true), (9, true)] {
+            assert_eq!(PAIRS.check_operands(words).is_ok(), fits, "{words}");
+        }
     }
 
     #[test]

@@ -55,7 +55,10 @@ fn an_image_is_written_verified_and_read() {
     assert_eq!(fs::read(at.join("part")).unwrap(), image[0x100..0x500]);
     fs::write(at.join("flash"), vec![0; 1 << 20]).unwrap();
     let (_, error) = run(at, &["verify", "image", "flash", "--geometry", NOR], 5);
-    assert!(error.contains("5 eraseblocks differ, at 0x00000000 expected 0x68, found 0x00"), "{error}");
+    assert!(
+        error.contains("5 eraseblocks differ, at 0x00000000 (eraseblock 0) expected 0x68, found 0x00"),
+        "{error}"
+    );
     run(at, &["erase", "flash", "--geometry", NOR, "--offset", "64K", "--length", "64K"], 0);
     let flash = fs::read(at.join("flash")).unwrap();
     assert!(flash[0x1_0000..0x2_0000].iter().all(|&byte| byte == 0xff) && flash[0x2_0000] == 0);

@@ -4,36 +4,14 @@ mod common;
 
 use std::num::NonZeroUsize;
 
-use common::{events, noise, squashfs, tree};
+use common::{end_of, events, noise, put, run, sha256, squashfs, tree};
 use flashwright_media::Endian;
-use flashwright_tree::{Content, Node};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use vmtest::protocol::{RunReport, Step};
+use vmtest::protocol::Step;
 use vmtest::{Program, Report, Rules, StepId, Visit, Vm};
 
 /// Bytes of the large file of the tree.
 const FILE: usize = 300_000;
-
-fn sha256(bytes: &[u8]) -> Option<String> {
-    Some(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn put(vm: &mut Vm, path: &str, bytes: &[u8]) {
-    vm.file(path, Node::file(0o644, Content::from_bytes(bytes.to_vec()))).unwrap();
-}
-
-fn run(report: &Report, step: StepId) -> RunReport {
-    report.outcome(step).run.clone().unwrap()
-}
-
-/// What the run says at its end; it must have ended with that exit code.
-fn end_of(report: &Report, step: StepId, code: i32, event: &str) -> Value {
-    let run = run(report, step);
-    let said = String::from_utf8_lossy(&run.stdout.0).into_owned() + &String::from_utf8_lossy(&run.stderr.0);
-    assert_eq!(run.code, Some(code), "{said}");
-    events(&run.stdout.0, event).pop().unwrap_or_else(|| panic!("no {event}: {said}"))
-}
 
 /// An image written, verified, written again, changed a little, written again.
 struct Writes {

@@ -7,14 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{events, noise, squashfs, tree};
+use common::{end_of, filled, json, noise, put, sha256, squashfs, tree, well};
 use flashwright_media::UbiGeometry;
-use flashwright_tree::{Content as FileContent, Node};
 use flashwright_ubi::format::{EcHdr, HEADER_LEN, VolumeType};
 use flashwright_ubi::reader::Image;
-use flashwright_ubi::{Content, Device, Options, Volume};
-use serde_json::Value;
-use sha2::{Digest, Sha256};
+use flashwright_ubi::{Device, Options, Volume};
 use vmtest::protocol::Step;
 use vmtest::{Program, Report, Rules, StepId, Visit, Vm};
 
@@ -27,21 +24,12 @@ const BAD: [usize; 2] = [3, 40];
 const COUNT: u64 = 7;
 const DATA: usize = 5_000_000;
 
-fn sha256(bytes: &[u8]) -> Option<String> {
-    Some(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 fn data() -> Vec<u8> {
     noise(DATA, 1)
 }
 
 fn image(data: Vec<u8>) -> Vec<u8> {
     let geometry = UbiGeometry::new(128 << 10, 2048, Some(512), None).unwrap();
-    let filled = |name: &str, volume_type, bytes: Vec<u8>| {
-        let mut volume = Volume::new(name);
-        (volume.volume_type, volume.content) = (volume_type, Some(Content::from_bytes(bytes)));
-        volume
-    };
     let mut grows = Volume::new("grows");
     (grows.autoresize, grows.size) = (true, Some(1));
     let root = filled("root", VolumeType::Static, squashfs(&tree(300_000)));
@@ -85,7 +73,7 @@ struct Trial {
 }
 
 fn hash(vm: &mut Vm, volume: &str, len: usize) -> StepId {
-    vm.step(Step::Hash { path: format!("ubivol:0:{volume}"), len: len as u64 })
+    common::hash(vm, &format!("ubivol:0:{volume}"), len)
 }
 
 fn dump(vm: &mut Vm, folder: &Path, name: &str) -> PathBuf {
@@ -113,12 +101,9 @@ impl Trial {
             [("/old", noise(2_500_000, 9)), ("/image", image(data())), ("/changed", image(changed()))];
         let more = [("/new", noise(DATA, 2)), ("/small", changed()), ("/tiny", noise(1000, 3))];
         for (path, bytes) in files.into_iter().chain(more) {
-            vm.file(path, Node::file(0o644, FileContent::from_bytes(bytes))).unwrap();
+            put(vm, path, &bytes);
         }
-        let run = |vm: &mut Vm, words: &[&str]| {
-            let words: Vec<_> = words.iter().copied().chain(["--json"]).collect();
-            vm.run_program(&flashw, &words)
-        };
+        let run = |vm: &mut Vm, words: &[&str]| json(vm, &flashw, words);
         let formatted = format(vm, &flashw);
         use_it(vm);
         let before = dump(vm, folder, "before");
@@ -189,13 +174,6 @@ fn format(vm: &mut Vm, flashw: &Program) -> StepId {
     vm.run_program(&ubiformat, &["/dev/mtd0", "-e", "7", "-y", "-q"])
 }
 
-fn end_of(report: &Report, step: StepId, code: i32, event: &str) -> Value {
-    let run = report.outcome(step).run.clone().unwrap();
-    let said = String::from_utf8_lossy(&run.stdout.0).into_owned() + &String::from_utf8_lossy(&run.stderr.0);
-    assert_eq!(run.code, Some(code), "{said}");
-    events(&run.stdout.0, event).pop().unwrap_or_else(|| panic!("no {event}: {said}"))
-}
-
 /// Erase counts by PEB; `None` for the bad ones, which a dump has as 0xFF.
 fn counts(dump: &Path) -> Vec<Option<u64>> {
     let bytes = fs::read(dump).unwrap();
@@ -255,8 +233,7 @@ fn check_volumes(report: &Report, trial: &Trial) {
     assert_eq!(in_place["target"], replaced["target"], "the same volume");
     assert_eq!(report.outcome(trial.in_place_hash).sha256, sha256(&changed()));
     for &step in &trial.commands {
-        let run = report.outcome(step).run.clone().unwrap();
-        assert_eq!(run.code, Some(0), "{run:?}");
+        well(report, step);
     }
     let names = report.outcome(trial.names).ubi.clone().unwrap();
     let mut names: Vec<_> = names.volumes.values().map(|volume| volume["name"].clone()).collect();

@@ -87,6 +87,17 @@ impl MtdFlash {
         }
     }
 
+    /// Offset of the first page that the error correction gives up, of a read of several pages; where all can be read now,
+    /// that of the read.
+    fn first_uncorrectable(&mut self, offset: u64, bytes: &mut [u8]) -> u64 {
+        let page = self.geometry.page_size as usize;
+        let pages = (offset..).step_by(page).zip(bytes.chunks_mut(page));
+        let mut given_up = pages.filter_map(|(at, page)| {
+            self.read_somehow(at, page).is_ok_and(|ecc| ecc.uncorrectable > 0).then_some(at)
+        });
+        given_up.next().unwrap_or(offset)
+    }
+
     fn within(&self, eraseblock: u32) -> (u64, u64) {
         (self.geometry.offset_of(eraseblock), self.geometry.eraseblock_size.into())
     }
@@ -143,6 +154,7 @@ impl Flash for MtdFlash {
         let threshold = self.mtd.facts().bitflip_threshold;
         let ecc = self.read_somehow(offset, bytes).map_err(failed(FlashOp::Read, offset))?;
         if ecc.uncorrectable > 0 {
+            let offset = self.first_uncorrectable(offset, bytes);
             return Err(FlashError::new(FlashOp::Read, offset, FlashFault::Uncorrectable));
         }
         let worn = threshold > 0 && ecc.max_bitflips >= threshold;

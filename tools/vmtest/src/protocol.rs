@@ -10,6 +10,14 @@ pub const JOB_PATH: &str = "/job.json";
 /// Serial number of the disk that takes the report; images have `disk0`, `disk1`, …
 pub const REPORT_DISK: &str = "report";
 
+/// Path of the guest program in the guest's root.
+pub const GUEST_PATH: &str = "/init";
+/// First argument of the guest program as one that runs another program and writes to a file how many bytes of it were in
+/// memory at most.
+pub const MEASURED: &str = "--measured";
+/// First argument of the guest program as one that runs another program as if the kernel did not know some ioctls.
+pub const WITHOUT: &str = "--without";
+
 /// Bytes that need not be UTF-8: a JSON string in which a byte that is no printable ASCII, and the backslash, stand
 /// as `\xNN`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -120,6 +128,11 @@ pub enum Step {
     Load {
         /// In this order.
         modules: Vec<Module>,
+    },
+    /// Takes a module out of the kernel, so that it can be loaded with other parameters.
+    Unload {
+        /// Name, with `_` only.
+        module: String,
     },
     /// Copies the bytes of one device or file to another, whole, the last block padded with 0xFF.
     Copy {

@@ -200,7 +200,7 @@ fn read_range(
         match flash.read(start + done, part) {
             Ok(ecc) => totals.ecc = totals.ecc.and(ecc),
             Err(error) if damaged && matches!(error.fault, FlashFault::Uncorrectable) => {
-                totals.damaged.push(start + done);
+                read_pages(flash, start + done, part, totals)?;
             }
             Err(error) if matches!(error.fault, FlashFault::Uncorrectable) => {
                 return Err(Failure::new(Exit::Verification, error).help("--damaged reads on"));
@@ -210,6 +210,19 @@ fn read_range(
         write(out, part)?;
         done += want as u64;
         totals.bytes += want as u64;
+    }
+    Ok(())
+}
+
+/// Reads page by page, for a list of those that the error correction gives up.
+fn read_pages(flash: &mut dyn Flash, start: u64, bytes: &mut [u8], totals: &mut Totals) -> Result {
+    let page = flash.geometry().page_size as usize;
+    for (at, page) in (start..).step_by(page).zip(bytes.chunks_mut(page)) {
+        match flash.read(at, page) {
+            Ok(ecc) => totals.ecc = totals.ecc.and(ecc),
+            Err(error) if matches!(error.fault, FlashFault::Uncorrectable) => totals.damaged.push(at),
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

@@ -314,11 +314,13 @@ fn verify(args: &Args) -> Result {
     let result = plan.execute(flash.as_mut(), source.as_mut(), &mut report, &mut |event| watch.tell(event));
     watch.clear();
     let verdict = result?;
-    let first = verdict.first.map(|difference| match difference.bytes {
-        Some((expected, found)) => {
-            format!("at {:#010x} expected {expected:#04x}, found {found:#04x}", difference.offset)
+    let size = u64::from(flash.geometry().eraseblock_size);
+    let first = verdict.first.map(|difference| {
+        let place = format!("at {:#010x} (eraseblock {})", difference.offset, difference.offset / size);
+        match difference.bytes {
+            Some((expected, found)) => format!("{place} expected {expected:#04x}, found {found:#04x}"),
+            None => format!("{place} the error correction gave up"),
         }
-        None => format!("at {:#010x} the error correction gave up", difference.offset),
     });
     if args.has("json") {
         let event = Json::event("verdict").text("target", &target.name()).flag("equal", verdict.is_equal());

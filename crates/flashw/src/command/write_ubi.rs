@@ -103,7 +103,8 @@ pub(crate) fn verify(flash: &mut dyn Flash, source: &mut dyn Source, target: &Ta
         target.name(),
         totals.lebs_written
     );
-    Err(Failure::new(Exit::Verification, message).help("write the image again"))
+    let help = "write the image again; `flashw ubi health --whole` tells which PEBs cannot be read";
+    Err(Failure::new(Exit::Verification, message).help(help))
 }
 
 fn format(args: &Args) -> Result {
@@ -272,13 +273,17 @@ fn health(args: &Args) -> Result {
         "  {} bad, {} erased without a header, {} unreadable",
         found.bad, found.erased, found.unreadable
     );
-    let _ = writeln!(
+    let _ = write!(
         text,
         "  {} bits corrected, {} PEBs worn, {} not correctable",
         found.corrected_bits,
         found.worn.len(),
         found.uncorrectable.len()
     );
+    for (index, peb) in found.uncorrectable.iter().enumerate() {
+        let _ = write!(text, "{}{peb}", if index == 0 { ": PEB " } else { ", " });
+    }
+    text.push('\n');
     if found.image_seqs.len() > 1 {
         let _ = writeln!(
             text,

@@ -20,6 +20,8 @@ pub(crate) struct Machine {
     /// Modules without which no disk is seen.
     pub(crate) base_modules: &'static [&'static str],
     arguments: &'static [&'static str],
+    /// As qemu takes it.
+    memory: &'static str,
     kernel_arguments: &'static str,
     /// PCI slots, 8 disks each.
     first_slot: u8,
@@ -35,7 +37,8 @@ impl Machine {
             modules: Some(file(folder.join("modules"))?),
             guest: file(folder.join("vmtest-guest"))?,
             base_modules: &["virtio_pci", "virtio_blk"],
-            arguments: &["-machine", "pc,accel=tcg", "-cpu", "max", "-m", "512"],
+            arguments: &["-machine", "pc,accel=tcg", "-cpu", "max"],
+            memory: "512M",
             kernel_arguments: "console=ttyS0 tsc=reliable mitigations=off",
             first_slot: 4,
         };
@@ -58,7 +61,8 @@ impl Machine {
             modules: None,
             guest: file(peers_dir().join("vm/mips-be/vmtest-guest"))?,
             base_modules: &[],
-            arguments: &["-machine", "malta,accel=tcg", "-cpu", "24Kf", "-m", "256"],
+            arguments: &["-machine", "malta,accel=tcg", "-cpu", "24Kf"],
+            memory: "256M",
             kernel_arguments: "console=ttyS0",
             first_slot: 18,
         };
@@ -73,12 +77,22 @@ impl Machine {
     pub(crate) fn arguments(&self, console: &Path) -> Vec<OsString> {
         let fixed = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"];
         let time = ["-rtc", "base=2030-01-01T00:00:00", "-monitor", "none"];
-        let all = self.arguments.iter().chain(&fixed).chain(&time);
+        let memory = ["-m", self.memory];
+        let all = self.arguments.iter().chain(&memory).chain(&fixed).chain(&time);
         let mut arguments: Vec<OsString> = all.map(OsString::from).collect();
         let mut serial = OsString::from("file:");
         serial.push(console);
         arguments.extend([OsString::from("-serial"), serial]);
         arguments
+    }
+
+    /// Arguments that keep the memory in a file.
+    pub(crate) fn memory(&self, file: &Path) -> Vec<OsString> {
+        let mut object = OsString::from("memory-backend-file,id=memory,share=on,size=");
+        object.push(self.memory);
+        object.push(",mem-path=");
+        object.push(comma_escaped(file));
+        ["-object".into(), object, "-machine".into(), "memory-backend=memory".into()].into()
     }
 
     /// Arguments that attach a disk; `index` counts all disks of the machine.

@@ -7,7 +7,7 @@ use flashwright_tree::{Content, Node};
 
 use super::modules::read_maybe_xz;
 use super::vm::{StepId, Vm};
-use crate::protocol::Step;
+use crate::protocol::{GUEST_PATH, MEASURED, Step, WITHOUT};
 use crate::{Error, mips_folder, peers_dir, skip};
 
 /// Where they are in the guest.
@@ -29,6 +29,25 @@ impl Program {
     pub fn with(&self, arguments: &[&str]) -> Step {
         let arguments = arguments.iter().map(|&argument| argument.to_owned());
         Step::Run { argv: self.argv.iter().cloned().chain(arguments).collect() }
+    }
+
+    /// The same, writing to `file` how many bytes of it were in memory at most, in decimal digits. The kernel counts what its
+    /// parent had when it was started, about 1 MB, as its own: it may be less, and not more.
+    #[must_use]
+    pub fn measured(&self, file: &str) -> Self {
+        self.wrapped(MEASURED, file)
+    }
+
+    /// The same on a kernel that does not know the ioctls of those numbers, on [`Vm::amd64`].
+    #[must_use]
+    pub fn without(&self, ioctls: &[u32]) -> Self {
+        let numbers: Vec<_> = ioctls.iter().map(|number| format!("{number:x}")).collect();
+        self.wrapped(WITHOUT, &numbers.join(","))
+    }
+
+    fn wrapped(&self, word: &str, value: &str) -> Self {
+        let words = [GUEST_PATH, word, value].map(str::to_owned);
+        Program { argv: words.into_iter().chain(self.argv.iter().cloned()).collect() }
     }
 }
 

@@ -14,7 +14,7 @@ use super::machine::{Machine, comma_escaped};
 use super::modules::{ModuleTree, read_maybe_xz};
 use super::report::Report;
 use crate::Error;
-use crate::protocol::{JOB_PATH, Job, Module, REPORT_DISK, Step};
+use crate::protocol::{GUEST_PATH, JOB_PATH, Job, Module, REPORT_DISK, Step};
 
 /// Room for the report; the file is sparse.
 const REPORT_LEN: u64 = 4 << 30;
@@ -36,6 +36,8 @@ pub struct Vm {
     disks: Vec<(PathBuf, bool)>,
     pflash: Option<PathBuf>,
     kernel_arguments: String,
+    memory: Option<PathBuf>,
+    boots_itself: bool,
     compression: flashwright_cpio::Compression,
     timeout: Duration,
 }
@@ -101,6 +103,8 @@ impl Vm {
             disks: Vec::new(),
             pflash: None,
             kernel_arguments: String::new(),
+            memory: None,
+            boots_itself: false,
             compression: flashwright_cpio::Compression::None,
             timeout: TIMEOUT,
         }
@@ -123,6 +127,27 @@ impl Vm {
     pub fn kernel_arguments(&mut self, arguments: &str) {
         self.kernel_arguments.push(' ');
         self.kernel_arguments.push_str(arguments);
+    }
+
+    /// Keeps the machine's memory in a file, made when it is missing: the next machine with that file finds in its memory what
+    /// this one left there, as after a reset.
+    pub fn memory(&mut self, file: &Path) {
+        self.memory = Some(file.to_owned());
+    }
+
+    /// Boots without an initramfs, from the root device that the kernel's arguments name. That has the guest program as
+    /// `/init`, [`Vm::job`] as [`JOB_PATH`], and the directories `/dev`, `/proc`, `/sys`, `/tmp` and `/mnt`.
+    pub fn boots_itself(&mut self) {
+        self.boots_itself = true;
+    }
+
+    /// The steps so far, as the guest program reads them.
+    ///
+    /// # Errors
+    /// [`Error::Report`], which does not happen.
+    pub fn job(&self) -> Result<Vec<u8>, Error> {
+        // serde_json fails on maps with keys that are no strings, and on nothing else here.
+        serde_json::to_vec(&self.job).map_err(|error| Error::Report { number: 0, error })
     }
 
     /// Compresses the initramfs that the machine boots from. Default: not at all.
@@ -297,12 +322,17 @@ impl Vm {
     }
 
     fn command(&mut self, folder: &Path, console: &Path, report: &Path) -> Result<Command, Error> {
-        let initramfs = folder.join("initramfs");
-        self.write_initramfs(&initramfs)?;
         let mut command = Command::new(&self.machine.qemu);
         command.args(self.machine.arguments(console));
+        if let Some(file) = &self.memory {
+            command.args(self.machine.memory(file));
+        }
         command.arg("-kernel").arg(plain_kernel(&self.machine.kernel, folder)?);
-        command.arg("-initrd").arg(&initramfs);
+        if !self.boots_itself {
+            let initramfs = folder.join("initramfs");
+            self.write_initramfs(&initramfs)?;
+            command.arg("-initrd").arg(&initramfs);
+        }
         command.arg("-append").arg(self.machine.kernel_arguments(&self.kernel_arguments));
         command.args(self.machine.disk(0, report, REPORT_DISK, false));
         for (index, (image, read_only)) in self.disks.iter().enumerate() {
@@ -323,9 +353,8 @@ impl Vm {
         }
         self.job.modules.splice(0..0, base);
         let guest = fs::read(&self.machine.guest).map_err(Error::io(&self.machine.guest))?;
-        self.file("/init", Node::file(0o755, Content::from_bytes(guest)))?;
-        // serde_json fails on maps with keys that are no strings, and on nothing else here.
-        let job = serde_json::to_vec(&self.job).map_err(|error| Error::Report { number: 0, error })?;
+        self.file(GUEST_PATH, Node::file(0o755, Content::from_bytes(guest)))?;
+        let job = self.job()?;
         self.file(JOB_PATH, Node::file(0o644, Content::from_bytes(job)))?;
         let console = NodeKind::CharDevice(Device { major: 5, minor: 1 });
         self.file("/dev/console", Node::new(Metadata::new(0o600), console))?;

@@ -44,14 +44,19 @@ pub(crate) fn perform(step: &Step) -> io::Result<()> {
     }
 }
 
-fn patient(mut action: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn patient(mut action: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     for _ in 1..TRIES {
         match action() {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => sleep(Duration::from_millis(20)),
+            Err(error) if is_in_use(&error) => sleep(Duration::from_millis(20)),
             result => return result,
         }
     }
     action()
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    // The second is what a module says.
+    matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock)
 }
 
 fn number(name: &str) -> io::Result<u32> {

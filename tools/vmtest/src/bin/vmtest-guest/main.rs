@@ -6,10 +6,12 @@ mod kernel_log;
 mod step;
 mod switch_root;
 mod walk;
+mod wrapper;
 
 use std::env;
 use std::fs;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use rustix::mount::{MountFlags, mount};
@@ -23,8 +25,12 @@ use switch_root::{Successor, switch_root};
 /// Open files that a walk may need: one for every level of directories.
 const OPEN_FILES: u64 = 65_536;
 
-fn main() {
-    if let Err(error) = run() {
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().collect();
+    if let Some(code) = wrapper::wrapped(&arguments) {
+        return code;
+    }
+    if let Err(error) = run(&arguments) {
         // The console: the host shows its end when a report is not complete.
         println!("vmtest-guest: {error}");
     }
@@ -32,11 +38,11 @@ fn main() {
     rustix::fs::sync();
     let failed = reboot(RebootCommand::PowerOff);
     println!("vmtest-guest: cannot power off: {failed:?}");
+    ExitCode::FAILURE
 }
 
-fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = env::args().collect();
-    let (job, mut report, done) = match Successor::of(&arguments) {
+fn run(arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let (job, mut report, done) = match Successor::of(arguments) {
         None => start()?,
         Some(successor) => take_over(&successor)?,
     };

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, statvfs, utimensat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use rustix::system::init_module;
+use rustix::system::{delete_module, init_module};
 use sha2::{Digest, Sha256};
 use vmtest::protocol::{Bytes, Module, NodeReport, Outcome, RunReport, StatfsReport, Step};
 
@@ -38,6 +38,7 @@ fn try_perform(step: &Step, emit: Emit<'_>, outcome: &mut Outcome) -> io::Result
         Step::Statfs { at } => outcome.statfs = Some(statfs(at)?),
         Step::Walk { at, hash_up_to } => walk(Path::new(at), *hash_up_to, emit)?,
         Step::Load { modules } => load_modules(modules)?,
+        Step::Unload { module } => unload(module)?,
         Step::Copy { from, to, block_size } => copy(from, to, *block_size)?,
         Step::Write { path, offset, data } => write(path, *offset, &data.0)?,
         Step::Read { path } => outcome.data = Some(Bytes(fs::read(path)?)),
@@ -82,6 +83,12 @@ pub(crate) fn load_modules(modules: &[Module]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn unload(module: &str) -> io::Result<()> {
+    let name = CString::new(module)?;
+    // Flags would be for modules that are in use, which are refused.
+    flash::patient(|| Ok(delete_module(&name, 0)?))
 }
 
 fn mount_at(fs: &str, device: &str, at: &str, options: &str, read_only: bool) -> io::Result<()> {
