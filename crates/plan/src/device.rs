@@ -2,6 +2,7 @@
 
 use flashwright_media::{EccStats, Flash, FlashError, FlashFault, FlashGeometry, FlashOp};
 
+use crate::bytes::{first_difference, first_other, is_blank};
 use crate::error::Error;
 use crate::event::{Event, OnEvent, Phase};
 use crate::report::Report;
@@ -74,11 +75,6 @@ impl Comparison {
             Comparison::Unreadable(error) => Some(Trouble::Failed(error)),
         }
     }
-}
-
-/// Whether all bytes are 0xFF, as after an erase.
-pub(crate) fn is_blank(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte == 0xff)
 }
 
 /// Bytes of a run of units at the start of `bytes` that are blank, or are not.
@@ -209,10 +205,10 @@ impl<'a> Device<'a> {
         let read = self.walk(offset, bytes.len() as u64, &mut |at, found| {
             let (expected, next) = rest.split_at_checked(found.len()).unwrap_or((rest, &[]));
             rest = next;
-            if expected != found {
-                let mut pairs = (at..).zip(expected.iter().zip(found));
-                first = pairs.find(|(_, (e, f))| e != f).map(|(at, (e, f))| (at, *e, *f));
-            }
+            first = first_difference(expected, found).and_then(|index| {
+                // A usize has at most 64 bits.
+                Some((at + index as u64, *expected.get(index)?, *found.get(index)?))
+            });
             first.is_none()
         })?;
         Ok(match (first, read) {
@@ -254,7 +250,7 @@ impl<'a> Device<'a> {
     ) -> Result<Comparison, FlashError> {
         let mut first = None;
         let read = self.walk(offset, len, &mut |at, found| {
-            let other = found.iter().position(|&found| found != byte);
+            let other = first_other(found, byte);
             // A usize has at most 64 bits.
             first = other.and_then(|index| Some((at + index as u64, *found.get(index)?)));
             first.is_none()

@@ -19,6 +19,7 @@
 //! Nothing here looks at a clock, prints, or opens a device: those come in as [`Flash`](flashwright_media::Flash), [`Source`]
 //! and a callback.
 
+mod bytes;
 mod device;
 mod error;
 mod event;

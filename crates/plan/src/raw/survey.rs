@@ -5,6 +5,7 @@ use flashwright_media::Flash;
 use super::area::{Area, Options};
 use super::chunks::Chunks;
 use super::judge::Judge;
+use crate::bytes::fingerprint;
 use crate::device::{Device, bytes_to_program, count, unit};
 use crate::error::{Error, Refusal};
 use crate::event::{OnEvent, Phase};
@@ -29,8 +30,8 @@ pub enum Action {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fact {
     pub(super) action: Action,
-    /// CRC-32 of the content, to notice an image that changes.
-    pub(super) crc: u32,
+    /// Of the content, to notice an image that changes.
+    pub(super) fingerprint: u32,
     /// Bytes that are not blank, in whole units.
     pub(super) used: u32,
 }
@@ -146,9 +147,9 @@ impl WritePlan {
         chunks.load(number)?;
         let offset = self.offset_of(device, number);
         let action = judge.judge(device, number, offset, chunks.bytes())?;
-        let crc = flashwright_media::crc32(chunks.bytes());
+        let fingerprint = fingerprint(chunks.bytes());
         let used = count(bytes_to_program(chunks.bytes(), unit(device.geometry())));
-        self.facts.push(Fact { action, crc, used });
+        self.facts.push(Fact { action, fingerprint, used });
         let tail = (chunks.bytes().len() - chunks.used().len()) as u64;
         if tail > 0 && action == Action::Write {
             let end = offset + chunks.used().len() as u64;

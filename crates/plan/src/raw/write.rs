@@ -5,6 +5,7 @@ use flashwright_media::{Flash, FlashError, FlashKind};
 use super::chunks::Chunks;
 use super::judge::Judge;
 use super::survey::{Action, WritePlan};
+use crate::bytes::fingerprint;
 use crate::device::{Device, Trouble, count};
 use crate::error::Error;
 use crate::event::{Event, OnEvent, Phase};
@@ -159,7 +160,7 @@ impl Writer<'_> {
     fn load(&mut self, number: u32) -> Result<(), Box<Error>> {
         self.chunks.load(number)?;
         let fact = self.plan.facts.get(number as usize);
-        if fact.is_some_and(|fact| flashwright_media::crc32(self.chunks.bytes()) != fact.crc) {
+        if fact.is_some_and(|fact| fingerprint(self.chunks.bytes()) != fact.fingerprint) {
             let (offset, len) = self.chunks.place(number);
             return Err(Error::Changed { offset, len }.into());
         }

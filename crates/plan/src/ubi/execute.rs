@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use flashwright_media::{Flash, crc32_from_ones};
+use flashwright_media::Flash;
 use sha2::Digest;
 
 use flashwright_ubi::format::{
@@ -21,6 +21,7 @@ use flashwright_ubi::format::{
 use super::image::{Checker, Held, ImageLeb, leb_of, vid_of};
 use super::plan::{Content, Mode, Plan};
 use super::survey::{Claim, NONE, PebState, Seq, What, can_invalidate, compare_leb, headers, same_leb};
+use crate::bytes::fingerprint;
 use crate::device::{Device, Trouble};
 use crate::error::{Error, Refusal};
 use crate::event::{OnEvent, Phase};
@@ -181,7 +182,7 @@ impl Run<'_> {
             let data = leb_of(buffer, &self.plan.geometry);
             let header = vid_of(buffer, &self.plan.geometry);
             let header = header.filter(|header| (header.volume_id, header.lnum) == leb.place());
-            let same = crc32_from_ones(data) == leb.crc;
+            let same = fingerprint(data) == leb.fingerprint;
             let Some(header) = header.filter(|_| same) else {
                 return Err(Error::Changed { offset, len: buffer.len() as u64 }.into());
             };
@@ -270,7 +271,7 @@ impl Run<'_> {
             return Ok(false);
         }
         let corrected = self.device.report.corrected_bits;
-        let found = compare_leb(&mut self.device, &self.plan.geometry, peb, data)?;
+        let found = compare_leb(&mut self.device, &self.plan.geometry, peb, 0, data)?;
         // An earlier run may have begun to erase it, for room: then it is not to be trusted.
         let flips = self.device.report.corrected_bits > corrected;
         Ok(found == What::Match && !(flips && self.plan.layout.is_empty()))

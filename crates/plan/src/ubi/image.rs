@@ -13,6 +13,7 @@ use sha2::Digest;
 
 use super::table::Table;
 use super::word;
+use crate::bytes::{fingerprint, is_blank};
 use crate::error::{Error, Refusal};
 use crate::source::Source;
 
@@ -28,8 +29,8 @@ pub(super) struct ImageLeb {
     pub(super) lnum: u32,
     /// PEB of the image that holds it.
     pub(super) peb: u32,
-    /// CRC of all its bytes, so that an image that changes is seen.
-    pub(super) crc: u32,
+    /// Of all its bytes, so that an image that changes is seen.
+    pub(super) fingerprint: u32,
     sqnum: u64,
 }
 
@@ -144,7 +145,7 @@ impl<'a> Checker<'a> {
         let vid = at(geometry.vid_hdr_offset()).ok_or("cut off")?;
         match ec {
             Ok(ec) => self.ec_fault(&ec).map_or(Ok(()), Err)?,
-            Err(HeaderFault::Erased) if bytes.iter().all(|&byte| byte == 0xff) => return Ok(Held::Nothing),
+            Err(HeaderFault::Erased) if is_blank(bytes) => return Ok(Held::Nothing),
             Err(fault) => return Err(format!("EC header: {fault}")),
         }
         let header = match VidHdr::parse(vid) {
@@ -301,9 +302,9 @@ impl ImageIndex {
                 Some(Held::Leb(header)) => {
                     let unfinished =
                         header.copy_flag != 0 && data_fault(&header, buffer, &geometry).is_some();
-                    let crc = crc32_from_ones(leb_of(buffer, &geometry));
+                    let fingerprint = fingerprint(leb_of(buffer, &geometry));
                     let (volume, lnum, sqnum) = (header.volume_id, header.lnum, header.sqnum);
-                    lebs.push((unfinished, ImageLeb { volume, lnum, peb, crc, sqnum }));
+                    lebs.push((unfinished, ImageLeb { volume, lnum, peb, fingerprint, sqnum }));
                     if header.used_ebs > 0 {
                         note_static(&mut statics, volume, header.used_ebs);
                     }

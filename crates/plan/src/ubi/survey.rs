@@ -6,7 +6,7 @@ use flashwright_ubi::format::{
     VidHdr, VolumeType,
 };
 
-use super::image::{ImageIndex, leb_of, vid_of};
+use super::image::{ImageIndex, vid_of};
 use crate::device::{Comparison, Device};
 use crate::error::Error;
 use crate::event::Phase;
@@ -16,6 +16,8 @@ use crate::source::Source;
 const MAX_SQNUM: u64 = u64::MAX >> 1;
 /// Image sequence numbers that are told apart; a device with more is one of parts of many images.
 const MAX_SEQS: usize = 250;
+/// Bytes of a LEB that are compared first, whole pages; a page of flash has at most as many.
+const FIRST_BYTES: usize = 16 << 10;
 /// No number: of an erase count, or of a LEB.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -280,23 +282,35 @@ impl Wanted<'_> {
         vid: &VidHdr,
         leb: u32,
     ) -> Result<What, Box<Error>> {
-        let held = self.index.lebs[leb as usize].peb;
-        self.source.read_at(device.geometry().offset_of(held), self.buffer)?;
-        if !vid_of(self.buffer, geometry).is_some_and(|ours| same_leb(&ours, vid)) {
+        let held = device.geometry().offset_of(self.index.lebs[leb as usize].peb);
+        // The first bytes of a LEB that has changed mostly tell; the others are not read then.
+        let data = geometry.data_offset() as usize;
+        let first = (data + FIRST_BYTES).min(self.buffer.len());
+        let (head, rest) = self.buffer.split_at_mut(first);
+        self.source.read_at(held, head)?;
+        if !vid_of(head, geometry).is_some_and(|ours| same_leb(&ours, vid)) {
             return Ok(What::Stale);
         }
-        Ok(compare_leb(device, geometry, peb, leb_of(self.buffer, geometry))?)
+        let head = compare_leb(device, geometry, peb, 0, head.get(data..).unwrap_or_default())?;
+        if head == What::Stale {
+            return Ok(head);
+        }
+        self.source.read_at(held + first as u64, rest)?;
+        let rest = compare_leb(device, geometry, peb, first - data, rest)?;
+        Ok(if rest == What::Match { head } else { rest })
     }
 }
 
-/// Whether a PEB has those data.
+/// Whether a PEB has those data from byte `start` of its LEB on.
 pub(super) fn compare_leb(
     device: &mut Device<'_>,
     geometry: &UbiGeometry,
     peb: u32,
+    start: usize,
     data: &[u8],
 ) -> Result<What, FlashError> {
-    let offset = device.geometry().offset_of(peb) + u64::from(geometry.data_offset());
+    // Bytes of a PEB, of which there are fewer than 2^32.
+    let offset = device.geometry().offset_of(peb) + u64::from(geometry.data_offset()) + start as u64;
     Ok(match device.compare(offset, data)? {
         Comparison::Equal { worn: false } => What::Match,
         Comparison::Equal { worn: true } => What::Worn,

@@ -4,7 +4,7 @@ use flashwright_media::{NewUbiVolume, UbiVolume, UbiVolumes, VolumeUse};
 use sha2::Digest;
 
 use super::plan::{Lebs, Method, Plan};
-use crate::device::is_blank;
+use crate::bytes::is_blank;
 use crate::error::Error;
 use crate::event::{Event, OnEvent, Phase};
 use crate::report::{Ending, Sha256};

@@ -4,7 +4,8 @@ use flashwright_media::{UbiError, UbiFacts, UbiFault, UbiOp, UbiVolume, UbiVolum
 use sha2::Digest;
 
 use super::{NEW_SUFFIX, OLD_SUFFIX, Options, word};
-use crate::device::{count, is_blank, shorter};
+use crate::bytes::is_blank;
+use crate::device::{count, shorter};
 use crate::error::{Error, Refusal};
 use crate::event::{Event, OnEvent, Phase};
 use crate::report::Sha256;

@@ -28,12 +28,18 @@ const MACHINES: [(Machine, Option<u64>); 5] = [
     (cross::AARCH64, None),
     (cross::ARMV7, None),
 ];
+/// Machines whose flash is so small that the program has to be: the others get a faster one.
+const SMALL: [&str; 2] = [cross::MIPS.name, cross::MIPSEL.name];
 
 /// What makes the program small: a panic ends it without a word (nothing here may panic), no places of panics, no tables for
-/// unwinding, nothing for `{:?}`, code that stays where it is linked to, checksums with small tables.
+/// unwinding, nothing for `{:?}`, code that stays where it is linked to.
 const FLAGS: &str = "-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none \
-                     -Cforce-unwind-tables=no -Clink-arg=-Wl,--no-eh-frame-hdr -Crelocation-model=static \
-                     --cfg=flashwright_small --cfg=sha2_backend=\"soft\" --cfg=sha2_backend_soft=\"compact\"";
+                     -Cforce-unwind-tables=no -Clink-arg=-Wl,--no-eh-frame-hdr -Crelocation-model=static";
+/// What makes it smaller still, and slower: checksums with small tables.
+const SMALL_FLAGS: &str =
+    "--cfg=flashwright_small --cfg=sha2_backend=\"soft\" --cfg=sha2_backend_soft=\"compact\"";
+/// Where size is not all: as the compiler optimises elsewhere.
+const FAST: &str = "3";
 
 /// `cargo xtask dist`.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -78,7 +84,12 @@ pub(crate) fn build(machine: Machine) -> Result<PathBuf> {
         "--target-dir",
     ]);
     command.arg(&folder);
-    machine.set_up(&mut command, FLAGS)?;
+    if SMALL.contains(&machine.name) {
+        machine.set_up(&mut command, &format!("{FLAGS} {SMALL_FLAGS}"))?;
+    } else {
+        machine.set_up(&mut command, FLAGS)?;
+        command.env("CARGO_PROFILE_DIST_OPT_LEVEL", FAST);
+    }
     run_command(&mut command)?;
     let built = folder.join(machine.target).join("dist").join("flashw");
     let program = folder.join(format!("flashw-{}", machine.name));
