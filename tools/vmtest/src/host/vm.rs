@@ -40,6 +40,7 @@ pub struct Vm {
     boots_itself: bool,
     compression: flashwright_cpio::Compression,
     timeout: Duration,
+    qemu_arguments: Vec<String>,
 }
 
 /// An image that the guest sees; as a string the name by which steps call it.
@@ -107,6 +108,7 @@ impl Vm {
             boots_itself: false,
             compression: flashwright_cpio::Compression::None,
             timeout: TIMEOUT,
+            qemu_arguments: Vec::new(),
         }
     }
 
@@ -121,6 +123,17 @@ impl Vm {
     /// Time after which the machine is stopped and [`Vm::run`] fails. Default 600 s.
     pub fn timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
+    }
+
+    /// Gives the machine that much memory, in MiB. Default: 512 for [`Vm::amd64`], 256 for [`Vm::mips_be`].
+    pub fn memory_size(&mut self, mebibytes: u32) {
+        self.qemu_arguments.extend(["-m".to_owned(), mebibytes.to_string()]);
+    }
+
+    /// Has the machine's clock count its instructions, 2 nanoseconds each: what a step takes is the same whatever else the
+    /// host does, as on a CPU that does 500 million instructions a second and waits for nothing but its devices.
+    pub fn instruction_clock(&mut self) {
+        self.qemu_arguments.extend(["-icount", "shift=1,sleep=off"].map(str::to_owned));
     }
 
     /// Adds to the kernel's command line, with a blank before it.
@@ -323,7 +336,7 @@ impl Vm {
 
     fn command(&mut self, folder: &Path, console: &Path, report: &Path) -> Result<Command, Error> {
         let mut command = Command::new(&self.machine.qemu);
-        command.args(self.machine.arguments(console));
+        command.args(self.machine.arguments(console)).args(&self.qemu_arguments);
         if let Some(file) = &self.memory {
             command.args(self.machine.memory(file));
         }
