@@ -1,21 +1,19 @@
-//! Bytes compared, searched and told apart a word at a time: a byte at a time takes longer than fast flash does.
+//! Bytes compared, searched and told apart many at a time: a byte at a time takes longer than fast flash does.
 
-/// Bytes of a word of the CPU.
-const WORD: usize = size_of::<usize>();
-/// An odd number whose bits are spread evenly: 2 to the 64 through the golden ratio.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Bytes that the CPU compares at once: those of its vectors, or of a word.
+const STEP: usize = if cfg!(target_pointer_width = "64") { 32 } else { 4 };
 
 /// Index of the first byte that is not alike; of what the longer one has more, nothing is looked at.
 pub(crate) fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
-    let (ours, theirs) = (one.as_chunks::<WORD>().0, other.as_chunks::<WORD>().0);
-    let alike = ours.iter().zip(theirs).take_while(|(one, other)| one == other).count() * WORD;
+    let (ours, theirs) = (one.as_chunks::<STEP>().0, other.as_chunks::<STEP>().0);
+    let alike = ours.iter().zip(theirs).take_while(|(one, other)| one == other).count() * STEP;
     let rest = one.iter().zip(other).skip(alike);
     rest.enumerate().find(|(_, (one, other))| one != other).map(|(index, _)| alike + index)
 }
 
 /// Index of the first byte that is another.
 pub(crate) fn first_other(bytes: &[u8], byte: u8) -> Option<usize> {
-    let alike = bytes.as_chunks::<WORD>().0.iter().take_while(|&&word| word == [byte; WORD]).count() * WORD;
+    let alike = bytes.as_chunks::<STEP>().0.iter().take_while(|&&step| step == [byte; STEP]).count() * STEP;
     let rest = bytes.iter().skip(alike).position(|&found| found != byte);
     rest.map(|index| alike + index)
 }
@@ -26,19 +24,23 @@ pub(crate) fn is_blank(bytes: &[u8]) -> bool {
 }
 
 /// A number that tells a part of an image that has changed from what it was when it was looked at; it means nothing outside
-/// of this run.
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "half of the number is as odd; the last shift leaves 32 bits"
-)]
+/// of this run. As Fletcher's sums, which see bytes that move, too.
+#[allow(clippy::cast_possible_truncation, reason = "32 bits tell enough")]
 pub(crate) fn fingerprint(bytes: &[u8]) -> u32 {
-    let spread = SPREAD as usize;
-    let (words, rest) = bytes.as_chunks::<WORD>();
-    let mix = |sum: usize, word: usize| (sum.rotate_left(5) ^ word).wrapping_mul(spread);
-    let sum = words.iter().fold(bytes.len(), |sum, word| mix(sum, usize::from_ne_bytes(*word)));
-    let sum = rest.iter().fold(sum, |sum, &byte| mix(sum, byte.into()));
-    // The upper bits of a product depend on all of its factors'.
-    (sum >> (usize::BITS - u32::BITS)) as u32
+    let (words, rest) = bytes.as_chunks::<{ size_of::<usize>() }>();
+    let add = |(sum, of_sums): (usize, usize), word| {
+        let sum = sum.wrapping_add(word);
+        (sum, of_sums.wrapping_add(sum))
+    };
+    let sums = words.iter().fold((0, 0), |sums, word| add(sums, usize::from_ne_bytes(*word)));
+    let (sum, of_sums) = rest.iter().fold(sums, |sums, &byte| add(sums, byte.into()));
+    let fold = |sum: usize| (sum ^ sum.rotate_right(usize::BITS / 2)) as u32;
+    // Of 32 bits, half a turn would make both halves alike.
+    if usize::BITS > u32::BITS {
+        fold(sum).rotate_left(16) ^ fold(of_sums)
+    } else {
+        (sum.rotate_left(16) ^ of_sums) as u32
+    }
 }
 
 #[cfg(test)]
@@ -81,6 +83,8 @@ mod tests {
         swapped.swap(3, 100);
         assert_ne!(fingerprint(&bytes), fingerprint(&moved));
         assert_ne!(fingerprint(&bytes), fingerprint(&swapped));
-        assert_ne!(fingerprint(&[0; 8]), fingerprint(&[0; 16]));
+        let mut lanes = bytes.clone();
+        lanes.swap(0, 4);
+        assert_ne!(fingerprint(&bytes), fingerprint(&lanes));
     }
 }
