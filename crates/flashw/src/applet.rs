@@ -240,7 +240,10 @@ fn taken(args: &Args, names: &[(&str, &'static str)]) -> Vec<(&'static str, OsSt
 
 fn refuse(args: &Args, names: &[&str]) -> Result {
     match names.iter().find(|name| args.has(name)) {
-        Some(name) => Err(Failure::usage(format_args!("--{name} is not done here")).help("--help says why")),
+        Some(name) => {
+            Err(Failure::usage(format_args!("--{name} is not done here"))
+                .help(format_args!("--help says why")))
+        }
         None => Ok(()),
     }
 }
@@ -249,17 +252,18 @@ fn refuse(args: &Args, names: &[&str]) -> Result {
 fn device(args: &Args) -> Result<OsString> {
     let number = args.text("mtdn")?.map(|number| format!("/dev/mtd{number}").into());
     let path = args.value("dev-path").map(OsStr::to_owned);
-    path.or(number).ok_or_else(|| Failure::usage("expected one of --dev-path and --mtdn"))
+    path.or(number).ok_or_else(|| Failure::usage(format_args!("expected one of --dev-path and --mtdn")))
 }
 
 /// The volume of `--vol_id` or `--name` on the device that is the first operand.
 fn volume(args: &Args) -> Result<OsString> {
     let Target::Ubi(ubi) = Target::find(args.operand(0).unwrap_or_default())? else {
-        return Err(Failure::usage("expected a UBI device, as in /dev/ubi0"));
+        return Err(Failure::usage(format_args!("expected a UBI device, as in /dev/ubi0")));
     };
     let id = args.text("vol_id")?.map(|id| format!("ubi{ubi}_{id}"));
     let name = args.text("name")?.map(|name| format!("ubi{ubi}:{name}"));
-    let volume = id.or(name).ok_or_else(|| Failure::usage("expected one of --vol_id and --name"))?;
+    let volume =
+        id.or(name).ok_or_else(|| Failure::usage(format_args!("expected one of --vol_id and --name")))?;
     Ok(volume.into())
 }
 
@@ -328,7 +332,9 @@ fn ubiformat(args: &Args) -> Result {
         return run(&FORMAT, &taken(args, &names), &[mtd]);
     };
     if args.has("image-seq") {
-        say("flashw: the image sequence number is that of the device where a PEB stays, else the image's");
+        say(format_args!(
+            "flashw: the image sequence number is that of the device where a PEB stays, else the image's"
+        ));
     }
     names.push(("image-size", "length"));
     run(&WRITE, &taken(args, &names), &[image.to_owned(), mtd])
@@ -345,7 +351,7 @@ fn ubimkvol(args: &Args) -> Result {
             return Err(Failure::usage(format_args!("--type {other}: expected static or dynamic")));
         }
     }
-    let name = args.value("name").ok_or_else(|| Failure::usage("a volume needs a --name"))?;
+    let name = args.value("name").ok_or_else(|| Failure::usage(format_args!("a volume needs a --name")))?;
     run(&MKVOL, &given, &[args.operand(0).unwrap_or_default().to_owned(), name.to_owned()])
 }
 

@@ -145,7 +145,7 @@ impl Command {
     pub(crate) fn run(&self, parser: &mut Parser) -> Result {
         match self.parse(parser)? {
             Some(args) => (self.run)(&args),
-            None => crate::output::print(&self.help()),
+            None => crate::output::print_text(&self.help()),
         }
     }
 
@@ -153,7 +153,7 @@ impl Command {
     pub(crate) fn parse(&self, parser: &mut Parser) -> Result<Option<Args>> {
         let mut args = Args::default();
         loop {
-            let flag = match parser.next().map_err(Failure::usage)? {
+            let flag = match parser.next()? {
                 None => break,
                 Some(Arg::Value(value)) => {
                     args.operands.push(value);
@@ -170,11 +170,7 @@ impl Command {
                     flag.ok_or_else(|| self.unknown(&format!("-{letter}")))?
                 }
             };
-            let value = if flag.value.is_empty() {
-                OsString::new()
-            } else {
-                parser.value().map_err(Failure::usage)?
-            };
+            let value = if flag.value.is_empty() { OsString::new() } else { parser.value()? };
             args.given.push(Given { flag, value });
         }
         self.check_operands(args.operands.len())?;
@@ -186,25 +182,27 @@ impl Command {
             .flags
             .iter()
             .find(|flag| name.len() > 3 && flag.long.starts_with(name.get(2..4).unwrap_or("-")));
-        let help = match near {
-            Some(flag) => format!("did you mean --{}? `flashw {} --help` lists all", flag.long, self.name),
-            None => format!("`flashw {} --help` lists what it takes", self.name),
-        };
-        Failure::usage(format_args!("{}: there is no option {name}", self.name)).help(help)
+        let failure = Failure::usage(format_args!("{}: there is no option {name}", self.name));
+        match near {
+            Some(flag) => {
+                let (option, command) = (flag.long, self.name);
+                failure.help(format_args!("did you mean --{option}? `flashw {command} --help` lists all"))
+            }
+            None => failure.help(format_args!("`flashw {} --help` lists what it takes", self.name)),
+        }
     }
 
     fn check_operands(&self, found: usize) -> Result {
         // What may be left out comes last.
-        let needed = self.operands.split('[').next().unwrap_or_default();
-        let least = needed.split_whitespace().count();
-        let all = self.operands.split_whitespace().count();
-        let most = if self.operands.contains('…') { usize::MAX } else { all };
+        let count = |words: &str| words.split(' ').filter(|word| !word.is_empty()).count();
+        let least = count(self.operands.split('[').next().unwrap_or_default());
+        let most = if self.operands.contains('…') { usize::MAX } else { count(self.operands) };
         if (least..=most).contains(&found) {
             return Ok(());
         }
         let number = if found < least { "too few" } else { "too many" };
-        let message = format!("{}: {number} arguments, expected {}", self.name, or_none(self.operands));
-        Err(Failure::usage(message).help(format!("`flashw {} --help` has examples", self.name)))
+        let message = format_args!("{}: {number} arguments, expected {}", self.name, or_none(self.operands));
+        Err(Failure::usage(message).help(format_args!("`flashw {} --help` has examples", self.name)))
     }
 
     /// What `--help` prints.

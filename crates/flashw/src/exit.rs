@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use flashwright_media::{FlashError, FlashFault, UbiError};
 use flashwright_plan::{Error, SourceError};
@@ -78,30 +79,34 @@ impl std::ops::Deref for Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Failure::of(exit, message.to_string())
-    }
-
+    #[cold]
     #[inline(never)]
-    fn of(exit: Exit, message: String) -> Self {
-        Failure(Box::new(Details { exit, message, help: String::new() }))
+    pub(crate) fn new(exit: Exit, message: fmt::Arguments<'_>) -> Self {
+        Failure(Box::new(Details { exit, message: fmt::format(message), help: String::new() }))
     }
 
-    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn usage(message: fmt::Arguments<'_>) -> Self {
         Failure::new(Exit::Usage, message)
     }
 
-    pub(crate) fn io(message: impl fmt::Display) -> Self {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn io(message: fmt::Arguments<'_>) -> Self {
         Failure::new(Exit::Io, message)
     }
 
     /// A run that was asked to stop did.
     pub(crate) fn stopped() -> Self {
-        Failure::io("stopped as asked; what is done stays done").help("the same command goes on from here")
+        Failure::io(format_args!("stopped as asked; what is done stays done"))
+            .help(format_args!("the same command goes on from here"))
     }
 
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.0.help = help.into();
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn help(mut self, help: fmt::Arguments<'_>) -> Self {
+        self.0.help = fmt::format(help);
         self
     }
 }
@@ -117,7 +122,7 @@ fn advice(error: &io::Error) -> &'static str {
 
 impl From<flashwright_mtd::Error> for Failure {
     fn from(error: flashwright_mtd::Error) -> Self {
-        Failure::io(&error).help(advice(error.cause()))
+        Failure::io(format_args!("{error}")).help(format_args!("{}", advice(error.cause())))
     }
 }
 
@@ -130,19 +135,25 @@ impl From<FlashError> for Failure {
             FlashFault::Device(error) => advice(error),
             _ => "",
         };
-        Failure::io(&error).help(help)
+        Failure::io(format_args!("{error}")).help(format_args!("{help}"))
+    }
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Self {
+        Failure::usage(format_args!("{error}"))
     }
 }
 
 impl From<UbiError> for Failure {
     fn from(error: UbiError) -> Self {
-        Failure::io(error)
+        Failure::io(format_args!("{error}"))
     }
 }
 
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
-        Failure::io(error)
+        Failure::io(format_args!("{error}"))
     }
 }
 
@@ -158,7 +169,7 @@ impl From<Error> for Failure {
         match error {
             Error::Flash(error) => error.into(),
             Error::Stopped => Failure::stopped(),
-            error => Failure::new(exit, error),
+            error => Failure::new(exit, format_args!("{error}")),
         }
     }
 }
@@ -170,9 +181,12 @@ impl From<Box<Error>> for Failure {
 }
 
 /// An error about a path.
-pub(crate) fn at<'a>(
-    action: &'a str,
-    path: &'a std::path::Path,
-) -> impl FnOnce(io::Error) -> Failure + use<'a> {
-    move |error| Failure::io(format_args!("cannot {action} {}: {error}", path.display())).help(advice(&error))
+pub(crate) fn at<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> Failure + use<'a> {
+    #[cold]
+    #[inline(never)]
+    fn failure(action: &str, path: &Path, error: &io::Error) -> Failure {
+        let message = format_args!("cannot {action} {}: {error}", path.display());
+        Failure::io(message).help(format_args!("{}", advice(error)))
+    }
+    move |error| failure(action, path, &error)
 }

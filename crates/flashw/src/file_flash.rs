@@ -23,7 +23,8 @@ impl FileFlash {
         let size = u64::from(geometry.eraseblock_size);
         let count = u32::try_from(len / size).unwrap_or(0);
         if count == 0 || !len.is_multiple_of(size) {
-            let message = format!("{} has {len} bytes, expected whole eraseblocks of {size}", path.display());
+            let message =
+                format_args!("{} has {len} bytes, expected whole eraseblocks of {size}", path.display());
             return Err(Failure::new(Exit::DoesNotFit, message));
         }
         Ok(FileFlash { file, geometry: FlashGeometry { eraseblock_count: count, ..*geometry } })

@@ -2,28 +2,26 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
 use std::path::Path;
 
 use flashwright_plan::image::{self, HEAD_LEN, Image};
 use flashwright_plan::{FileSource, PipeSource, Sha256, Source, SourceError, SourceFault};
 
+use rustix::stdio::stdin;
+
 use crate::args::Args;
 use crate::exit::{Exit, Failure, Result, at};
 
 /// The image that `name` and `--length` tell, and what it is by its first bytes.
-pub(crate) fn open<'a>(
-    name: &OsStr,
-    args: &Args,
-    input: &'a mut io::StdinLock<'_>,
-) -> Result<(Box<dyn Source + 'a>, Image)> {
+pub(crate) fn open(name: &OsStr, args: &Args) -> Result<(Box<dyn Source>, Image)> {
     if name == "-" {
-        let help = "say how many bytes come: --length BYTES";
+        let help = format_args!("say how many bytes come: --length BYTES");
         let len = args.size("length")?;
-        let len =
-            len.ok_or_else(|| Failure::usage("the length of a pipe is not known beforehand").help(help))?;
+        let len = len.ok_or_else(|| {
+            Failure::usage(format_args!("the length of a pipe is not known beforehand")).help(help)
+        })?;
         not_empty(len)?;
-        let pipe = Pipe::new(PipeSource::new(input, len))?;
+        let pipe = Pipe::new(PipeSource::new(standard_input()?, len))?;
         let image = image::identify(&pipe.head);
         return Ok((Box::new(pipe), image));
     }
@@ -35,14 +33,22 @@ pub(crate) fn open<'a>(
     Ok((source, image))
 }
 
+/// Without the standard library's buffer: what is read are whole eraseblocks.
+fn standard_input() -> Result<File> {
+    let name = Path::new("the standard input");
+    Ok(rustix::io::dup(stdin()).map_err(|error| at("read", name)(error.into()))?.into())
+}
+
 fn open_file(name: &OsStr, args: &Args) -> Result<Box<dyn Source>> {
     let len = args.size("length")?;
     let path = Path::new(name);
     let file = File::open(path).map_err(at("open", path))?;
     let kind = file.metadata().map_err(at("look at", path))?.file_type();
     if !kind.is_file() {
-        let message = format!("{} is no regular file", path.display());
-        return Err(Failure::usage(message).help("pipe it: `… | flashw write - TARGET --length BYTES`"));
+        let message = format_args!("{} is no regular file", path.display());
+        return Err(
+            Failure::usage(message).help(format_args!("pipe it: `… | flashw write - TARGET --length BYTES`"))
+        );
     }
     let source = FileSource::new(file).map_err(at("look at", path))?;
     let whole = source.len();
@@ -50,7 +56,7 @@ fn open_file(name: &OsStr, args: &Args) -> Result<Box<dyn Source>> {
     match len {
         None => Ok(Box::new(source)),
         Some(len) if len > whole => {
-            let message = format!("{} has {whole} bytes, --length asks for {len}", path.display());
+            let message = format_args!("{} has {whole} bytes, --length asks for {len}", path.display());
             Err(Failure::new(Exit::Invalid, message))
         }
         Some(len) => not_empty(len).map(|()| -> Box<dyn Source> { Box::new(Part { source, len }) }),
@@ -58,19 +64,23 @@ fn open_file(name: &OsStr, args: &Args) -> Result<Box<dyn Source>> {
 }
 
 fn not_empty(len: u64) -> Result {
-    if len > 0 { Ok(()) } else { Err(Failure::new(Exit::Invalid, "the image has no bytes at all")) }
+    if len > 0 {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Invalid, format_args!("the image has no bytes at all")))
+    }
 }
 
 /// A pipe whose first bytes were read already, to see what they are.
 #[derive(Debug)]
-struct Pipe<'a> {
+struct Pipe {
     head: Vec<u8>,
-    rest: PipeSource<'a>,
+    rest: PipeSource<File>,
     position: u64,
 }
 
-impl<'a> Pipe<'a> {
-    fn new(mut source: PipeSource<'a>) -> Result<Self> {
+impl Pipe {
+    fn new(mut source: PipeSource<File>) -> Result<Self> {
         let len = usize::try_from(source.len()).unwrap_or(HEAD_LEN).min(HEAD_LEN);
         let mut head = vec![0; len];
         source.read_at(0, &mut head)?;
@@ -78,7 +88,7 @@ impl<'a> Pipe<'a> {
     }
 }
 
-impl Source for Pipe<'_> {
+impl Source for Pipe {
     fn len(&self) -> u64 {
         self.rest.len()
     }

@@ -45,7 +45,7 @@ fn run(words: Vec<OsString>) -> Result {
     let text = |index: usize| words.get(index).and_then(|word| word.to_str()).unwrap_or_default();
     match text(0) {
         "" | "help" | "--help" | "-h" => return help(text(1), text(2)),
-        "--version" | "-V" => return output::print(concat!("flashw ", env!("CARGO_PKG_VERSION"), "\n")),
+        "--version" | "-V" => return output::print_text(concat!("flashw ", env!("CARGO_PKG_VERSION"), "\n")),
         _ => {}
     }
     let two = format!("{} {}", text(0), text(1));
@@ -59,21 +59,21 @@ fn unknown(first: &str, second: &str) -> Failure {
     let group: Vec<_> =
         COMMANDS.iter().filter(|command| command.name.split(' ').next() == Some(first)).collect();
     if group.is_empty() {
-        return Failure::usage(format_args!("there is no command {first}")).help("`flashw help` lists all");
+        return Failure::usage(format_args!("there is no command {first}"))
+            .help(format_args!("`flashw help` lists all"));
     }
     let names: Vec<_> = group.iter().map(|command| command.name).collect();
-    let message = if second.is_empty() {
-        format!("{first} what?")
-    } else {
-        format!("there is no command {first} {second}")
+    let failure = match second {
+        "" => Failure::usage(format_args!("{first} what?")),
+        _ => Failure::usage(format_args!("there is no command {first} {second}")),
     };
-    Failure::usage(message).help(format!("one of {}", names.join(", ")))
+    failure.help(format_args!("one of {}", names.join(", ")))
 }
 
 fn help(first: &str, second: &str) -> Result {
     let two = format!("{first} {second}");
     if let Some(command) = COMMANDS.iter().find(|command| command.name == two || command.name == first) {
-        return output::print(&command.help());
+        return output::print_text(&command.help());
     }
     if !first.is_empty() && !COMMANDS.iter().any(|command| command.name.starts_with(&format!("{first} "))) {
         return Err(unknown(first, second));
@@ -89,5 +89,5 @@ fn help(first: &str, second: &str) -> Result {
     if first.is_empty() {
         let _ = writeln!(text, "Called by one of these names, it takes their options:{}.", applet::names());
     }
-    output::print(&text)
+    output::print_text(&text)
 }

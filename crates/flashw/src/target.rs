@@ -1,6 +1,7 @@
 //! What a command is to work on: `/dev/mtd3`, `mtd:rootfs`, `/dev/ubi0_1`, `ubi:data`, or a file that stands for flash.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -41,6 +42,18 @@ fn volume_number(text: &str) -> Option<(u32, u32)> {
     Some((numbered(ubi, "")?, numbered(id, "")?))
 }
 
+/// How messages name it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Mtd(number) => write!(f, "/dev/mtd{number}"),
+            Target::Ubi(number) => write!(f, "/dev/ubi{number}"),
+            Target::Volume { ubi, id } => write!(f, "/dev/ubi{ubi}_{id}"),
+            Target::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
 impl Target {
     /// Finds what `name` stands for.
     pub(crate) fn find(name: &OsStr) -> Result<Self> {
@@ -58,6 +71,16 @@ impl Target {
         Self::of_path(path)
     }
 
+    /// All that there is, in order.
+    pub(crate) fn all() -> Result<Vec<Self>> {
+        let mut targets: Vec<_> = mtd::all()?.into_iter().map(Target::Mtd).collect();
+        for ubi in ubi::all()? {
+            targets.push(Target::Ubi(ubi));
+            targets.extend(ubi::volume_ids(ubi)?.into_iter().map(|id| Target::Volume { ubi, id }));
+        }
+        Ok(targets)
+    }
+
     /// `mtd3`, `ubi0`, `ubi0_1`, as `/dev` has them; `None` when it is no such name.
     fn of_device_name(name: &str) -> Option<Result<Self>> {
         if let Some((ubi, id)) = volume_number(name) {
@@ -66,11 +89,9 @@ impl Target {
         if let Some(number) = numbered(name, "ubi") {
             return Some(existing_ubi(number));
         }
-        if numbered(name, "mtdblock").is_some() {
-            let help = format!("name /dev/{}", name.replace("mtdblock", "mtd"));
-            return Some(Err(
-                Failure::usage(format_args!("{name} hides eraseblocks and bad blocks")).help(help)
-            ));
+        if let Some(number) = numbered(name, "mtdblock") {
+            let failure = Failure::usage(format_args!("{name} hides eraseblocks and bad blocks"));
+            return Some(Err(failure.help(format_args!("name /dev/mtd{number}"))));
         }
         numbered(name, "mtd").map(existing_mtd)
     }
@@ -107,24 +128,17 @@ impl Target {
             return existing_mtd(minor / 2);
         }
         let number = format!("{major}:{minor}");
-        for entry in fs::read_dir("/sys/class/ubi").into_iter().flatten().flatten() {
-            let is_it =
-                fs::read_to_string(entry.path().join("dev")).is_ok_and(|text| text.trim_end() == number);
-            if let (true, Some(found)) = (is_it, entry.file_name().to_str().and_then(Self::of_device_name)) {
-                return found;
+        for target in Self::all()? {
+            let its = match &target {
+                Target::Ubi(ubi) => ubi::device_attribute(*ubi, "dev"),
+                Target::Volume { ubi, id } => ubi::volume_attribute(*ubi, *id, "dev"),
+                _ => continue,
+            };
+            if its.is_ok_and(|its| its == number) {
+                return Ok(target);
             }
         }
         Err(Failure::usage(format_args!("{} is no MTD and no UBI volume", path.display())))
-    }
-
-    /// How messages name it.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Target::Mtd(number) => format!("/dev/mtd{number}"),
-            Target::Ubi(number) => format!("/dev/ubi{number}"),
-            Target::Volume { ubi, id } => format!("/dev/ubi{ubi}_{id}"),
-            Target::File(path) => path.display().to_string(),
-        }
     }
 
     /// Who uses it; nobody where that cannot be told.
@@ -141,16 +155,16 @@ impl Target {
         match self {
             Target::Mtd(number) => Ok(Box::new(MtdFlash::new(Mtd::open(*number, write)?)?)),
             Target::File(path) => {
-                let message = format!("{} is a file, no flash", path.display());
-                let help =
-                    "to try things out on a file, say what flash it stands for: --geometry nand:128K:2K";
+                let message = format_args!("{} is a file, no flash", path.display());
+                let help = format_args!(
+                    "to try things out on a file, say what flash it stands for: --geometry nand:128K:2K"
+                );
                 let geometry = geometry.ok_or_else(|| Failure::new(Exit::Refused, message).help(help))?;
                 Ok(Box::new(FileFlash::open(path, write, &parse_geometry(geometry)?)?))
             }
-            Target::Ubi(_) | Target::Volume { .. } => Err(Failure::usage(format_args!(
-                "{} has no eraseblocks of its own, expected an MTD",
-                self.name()
-            ))),
+            Target::Ubi(_) | Target::Volume { .. } => {
+                Err(Failure::usage(format_args!("{} has no eraseblocks of its own, expected an MTD", self)))
+            }
         }
     }
 }
@@ -159,8 +173,8 @@ impl Target {
 pub(crate) fn parse_geometry(text: &str) -> Result<FlashGeometry> {
     use flashwright_media::FlashKind;
     let error = || {
-        let message = format!("--geometry {text}: expected KIND:ERASEBLOCK[:PAGE[:SUBPAGE]]");
-        Failure::usage(message).help("for example nor:64K, or nand:128K:2K:512")
+        let message = format_args!("--geometry {text}: expected KIND:ERASEBLOCK[:PAGE[:SUBPAGE]]");
+        Failure::usage(message).help(format_args!("for example nor:64K, or nand:128K:2K:512"))
     };
     let mut parts = text.split(':');
     let kind = match parts.next() {
@@ -211,21 +225,19 @@ pub(crate) fn volume_name(ubi: u32, id: u32) -> Result<String> {
 /// What there is, for those who named something else.
 fn nothing(name: &str) -> Failure {
     let mut there = Vec::new();
-    for number in mtd::all().unwrap_or_default() {
-        let name = mtd::facts(number).map(|facts| facts.name).unwrap_or_default();
-        there.push(format!("/dev/mtd{number} (mtd:{name})"));
+    for target in Target::all().unwrap_or_default() {
+        let (kind, name) = match &target {
+            Target::Mtd(number) => ("mtd", mtd::facts(*number).map(|facts| facts.name)),
+            Target::Volume { ubi, id } => ("ubi", ubi::volume_attribute(*ubi, *id, "name")),
+            _ => continue,
+        };
+        there.push(format!("{target} ({kind}:{})", name.unwrap_or_default()));
     }
-    for ubi in ubi::all().unwrap_or_default() {
-        for id in ubi::volume_ids(ubi).unwrap_or_default() {
-            let name = ubi::volume_attribute(ubi, id, "name").unwrap_or_default();
-            there.push(format!("/dev/ubi{ubi}_{id} (ubi:{name})"));
-        }
+    let failure = Failure::io(format_args!("there is no {name}"));
+    match there.len() {
+        0 => failure.help(format_args!("the kernel has no MTD and no UBI volume here")),
+        _ => failure.help(format_args!("there is {}", there.join(", "))),
     }
-    let help = match there.len() {
-        0 => "the kernel has no MTD and no UBI volume here".into(),
-        _ => format!("there is {}", there.join(", ")),
-    };
-    Failure::io(format_args!("there is no {name}")).help(help)
 }
 
 fn mtd_by_name(name: &str) -> Result<u32> {
@@ -235,7 +247,7 @@ fn mtd_by_name(name: &str) -> Result<u32> {
         ref numbers => {
             let list: Vec<_> = numbers.iter().map(|number| format!("/dev/mtd{number}")).collect();
             Err(Failure::usage(format_args!("{} MTDs have the name {name}", list.len()))
-                .help(format!("name one of {}", list.join(", "))))
+                .help(format_args!("name one of {}", list.join(", "))))
         }
     }
 }
@@ -255,9 +267,9 @@ fn volume_by_name(device: &str, name: &str) -> Result<Target> {
         [target] => Ok(target.clone()),
         [] => Err(nothing(&format!("{device}:{name}"))),
         several => {
-            let list: Vec<_> = several.iter().map(Target::name).collect();
+            let list: Vec<_> = several.iter().map(ToString::to_string).collect();
             Err(Failure::usage(format_args!("{} volumes have the name {name}", list.len()))
-                .help(format!("name one of {}", list.join(", "))))
+                .help(format_args!("name one of {}", list.join(", "))))
         }
     }
 }

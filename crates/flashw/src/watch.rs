@@ -51,18 +51,20 @@ impl Watch {
         }
         self.last = Some(now);
         if self.json {
-            let event = Json::event("progress").text("phase", phase.name());
+            let mut event = Json::event("progress");
+            event.text("phase", phase.name());
             // Nobody is left to tell when that fails.
             let _ = event.number("done", done).number("total", total).print();
         } else if self.shows {
-            show_progress(&format!("{} {}% ({done} of {total})", phase.name(), now.1));
+            show_progress(format_args!("{} {}% ({done} of {total})", phase.name(), now.1));
         }
     }
 
     fn tell_program(&self, event: Event) {
         let (name, eraseblock) = match event {
             Event::Corrected { offset, ecc } => {
-                let event = Json::event("corrected").number("offset", offset);
+                let mut event = Json::event("corrected");
+                event.number("offset", offset);
                 // As `progress`.
                 let _ = event.number("bits", ecc.corrected).flag("worn", ecc.worn).print();
                 return;
@@ -89,13 +91,13 @@ impl Watch {
             _ => return,
         };
         self.clear();
-        say(&line);
+        say(format_args!("{line}"));
     }
 
     /// Takes away what was shown of progress.
     pub(crate) fn clear(&self) {
         if self.shows {
-            show_progress("");
+            show_progress(format_args!(""));
         }
     }
 }

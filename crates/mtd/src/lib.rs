@@ -8,6 +8,7 @@ mod flash;
 mod ioctl;
 pub mod mtd;
 pub mod phram;
+mod sysfs;
 pub mod ubi;
 pub mod usage;
 mod volumes;

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::ioctl;
 pub use crate::ioctl::OobMode;
+use crate::{ioctl, sysfs};
 
 /// What sysfs says of an MTD device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,18 +49,14 @@ fn folder(number: u32) -> PathBuf {
 /// When there is no such device.
 pub fn facts(number: u32) -> Result<Facts> {
     let folder = folder(number);
-    let text = |attribute: &str| {
-        let path = folder.join(attribute);
-        fs::read_to_string(&path).map(|text| text.trim_end().to_owned()).map_err(Error::new("read", &path))
-    };
-    let size = |attribute: &str| parse(&folder.join(attribute), &text(attribute)?);
-    let flags =
-        text("flags").ok().and_then(|flags| u32::from_str_radix(flags.trim_start_matches("0x"), 16).ok());
+    let flags = sysfs::text(&folder.join("flags")).ok();
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.strip_prefix("0x")?, 16).ok());
+    let size = |attribute: &str| sysfs::short_number(&folder.join(attribute));
     Ok(Facts {
         number,
-        name: text("name")?,
-        kind: text("type")?,
-        len: parse(&folder.join("size"), &text("size")?)?,
+        name: sysfs::read(&folder.join("name"))?,
+        kind: sysfs::read(&folder.join("type"))?,
+        len: sysfs::number(&folder.join("size"))?,
         erase_size: size("erasesize")?,
         write_size: size("writesize")?,
         sub_page_size: size("subpagesize")?,
@@ -71,27 +67,18 @@ pub fn facts(number: u32) -> Result<Facts> {
     })
 }
 
-pub(crate) fn parse<T: std::str::FromStr>(path: &Path, text: &str) -> Result<T> {
-    let error = || io::Error::other(format!("{text:?} is no number"));
-    text.parse().map_err(|_| Error::new("understand", path)(error()))
-}
-
 /// The numbers of all MTDs, in order; none where the kernel has none.
 ///
 /// # Errors
 /// When sysfs cannot be read.
 pub fn all() -> Result<Vec<u32>> {
     let class = Path::new("/sys/class/mtd");
-    let entries = match fs::read_dir(class) {
+    match sysfs::numbers(class, "mtd") {
         Err(error) if error.kind() == io::ErrorKind::NotFound && Path::new("/sys/class").exists() => {
-            return Ok(Vec::new());
+            Ok(Vec::new())
         }
-        entries => entries.map_err(Error::new("read", class))?,
-    };
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("mtd")?.parse::<u32>().ok();
-    let mut numbers: Vec<u32> = entries.flatten().filter_map(number).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
+        numbers => numbers.map_err(Error::new("read", class)),
+    }
 }
 
 /// Number of the MTD of that name, the lowest when several have it; `None` when none has.
@@ -103,19 +90,18 @@ pub fn find(name: &str) -> Option<u32> {
 /// Numbers of all MTDs of that name, in order.
 #[must_use]
 pub fn find_all(name: &str) -> Vec<u32> {
-    let has_name = |&number: &u32| {
-        fs::read_to_string(folder(number).join("name")).is_ok_and(|text| text.trim_end() == name)
-    };
+    let has_name = |&number: &u32| sysfs::text(&folder(number).join("name")).is_ok_and(|text| text == name);
     all().unwrap_or_default().into_iter().filter(has_name).collect()
 }
 
 /// Whether one of two MTDs is a part of the other, or both are the same.
 #[must_use]
 pub fn overlap(one: u32, other: u32) -> bool {
-    let (Ok(one), Ok(other)) = (folder(one).canonicalize(), folder(other).canonicalize()) else {
-        return one == other;
-    };
-    one.starts_with(&other) || other.starts_with(&one)
+    // Links to where each of them is in the tree of devices; a part is below its whole.
+    match (fs::read_link(folder(one)), fs::read_link(folder(other))) {
+        (Ok(one), Ok(other)) => one.starts_with(&other) || other.starts_with(&one),
+        _ => one == other,
+    }
 }
 
 /// What the error correction did.

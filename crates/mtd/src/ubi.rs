@@ -7,8 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::ioctl;
-use crate::mtd::parse;
+use crate::{ioctl, sysfs};
 
 const CONTROL: &str = "/dev/ubi_ctrl";
 const CLASS: &str = "/sys/class/ubi";
@@ -71,14 +70,10 @@ fn number(number: Option<u32>) -> i32 {
 /// When sysfs cannot be read.
 pub fn all() -> Result<Vec<u32>> {
     let class = Path::new(CLASS);
-    let entries = match fs::read_dir(class) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::new("read", class))?,
-    };
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("ubi")?.parse::<u32>().ok();
-    let mut numbers: Vec<u32> = entries.flatten().filter_map(number).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
+    match sysfs::numbers(class, "ubi") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        numbers => numbers.map_err(Error::new("read", class)),
+    }
 }
 
 /// Number of the UBI device that is attached to an MTD.
@@ -86,10 +81,7 @@ pub fn all() -> Result<Vec<u32>> {
 /// # Errors
 /// When sysfs cannot be read.
 pub fn attached_to(mtd: u32) -> Result<Option<u32>> {
-    let is_there = |&ubi: &u32| {
-        fs::read_to_string(Path::new(CLASS).join(format!("ubi{ubi}/mtd_num")))
-            .is_ok_and(|text| text.trim_end().parse() == Ok(mtd))
-    };
+    let is_there = |&ubi: &u32| device_number(ubi, "mtd_num").is_ok_and(|number| number == mtd.into());
     Ok(all()?.into_iter().find(is_there))
 }
 
@@ -349,10 +341,8 @@ pub fn volumes(ubi: u32) -> Result<BTreeMap<u32, Attributes>> {
     volume_ids(ubi)?.into_iter().map(with_attributes).collect()
 }
 
-fn attribute(device: &str, name: &str) -> Result<String> {
-    let path: PathBuf = [CLASS, device, name].iter().collect();
-    let text = fs::read_to_string(&path).map_err(Error::new("read", &path))?;
-    Ok(text.trim_end().to_owned())
+fn attribute(device: &str, name: &str) -> PathBuf {
+    [CLASS, device, name].iter().collect()
 }
 
 /// One attribute of a UBI device, as text: `eraseblock_size`, `avail_eraseblocks`, …
@@ -360,7 +350,7 @@ fn attribute(device: &str, name: &str) -> Result<String> {
 /// # Errors
 /// When there is no such device, or the kernel does not tell that.
 pub fn device_attribute(ubi: u32, name: &str) -> Result<String> {
-    attribute(&format!("ubi{ubi}"), name)
+    sysfs::read(&attribute(&format!("ubi{ubi}"), name))
 }
 
 /// One attribute of a volume, as text: `name`, `type`, `reserved_ebs`, …
@@ -368,7 +358,7 @@ pub fn device_attribute(ubi: u32, name: &str) -> Result<String> {
 /// # Errors
 /// When there is no such volume, or the kernel does not tell that.
 pub fn volume_attribute(ubi: u32, id: u32, name: &str) -> Result<String> {
-    attribute(&format!("ubi{ubi}_{id}"), name)
+    sysfs::read(&attribute(&format!("ubi{ubi}_{id}"), name))
 }
 
 /// The same of a device, as a number.
@@ -376,7 +366,7 @@ pub fn volume_attribute(ubi: u32, id: u32, name: &str) -> Result<String> {
 /// # Errors
 /// As [`device_attribute`], and when it is no number.
 pub fn device_number(ubi: u32, name: &str) -> Result<u64> {
-    parse(Path::new(name), &device_attribute(ubi, name)?)
+    sysfs::number(&attribute(&format!("ubi{ubi}"), name))
 }
 
 /// The same of a volume, as a number.
@@ -384,7 +374,7 @@ pub fn device_number(ubi: u32, name: &str) -> Result<u64> {
 /// # Errors
 /// As [`volume_attribute`], and when it is no number.
 pub fn volume_number(ubi: u32, id: u32, name: &str) -> Result<u64> {
-    parse(Path::new(name), &volume_attribute(ubi, id, name)?)
+    sysfs::number(&attribute(&format!("ubi{ubi}_{id}"), name))
 }
 
 /// Ids of the volumes of a UBI device, in order.
@@ -392,12 +382,8 @@ pub fn volume_number(ubi: u32, id: u32, name: &str) -> Result<u64> {
 /// # Errors
 /// When sysfs cannot be read.
 pub fn volume_ids(ubi: u32) -> Result<Vec<u32>> {
-    let (class, prefix) = (Path::new(CLASS), format!("ubi{ubi}_"));
-    let entries = fs::read_dir(class).map_err(Error::new("read", class))?.flatten();
-    let id = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix(&prefix)?.parse::<u32>().ok();
-    let mut ids: Vec<u32> = entries.filter_map(id).collect();
-    ids.sort_unstable();
-    Ok(ids)
+    let class = Path::new(CLASS);
+    sysfs::numbers(class, &format!("ubi{ubi}_")).map_err(Error::new("read", class))
 }
 
 /// Id of the volume of that name; `None` when there is none.

@@ -1,10 +1,9 @@
 //! Who else uses a device: what is mounted, attached or swapped to.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
-use crate::{mtd, ubi};
+use crate::error::Result;
+use crate::{mtd, sysfs, ubi};
 
 /// Major number of the block devices of MTDs, whose minor number is that of the MTD. A file system that is mounted from an
 /// MTD without a block device has the same number. Kernel: `MTD_BLOCK_MAJOR`.
@@ -58,14 +57,9 @@ fn parse_mount(line: &str) -> Option<Mount<'_>> {
     Some(Mount { device: (major.parse().ok()?, minor.parse().ok()?), at, source })
 }
 
-fn read(path: &str) -> Result<String> {
-    let path = Path::new(path);
-    fs::read_to_string(path).map_err(Error::new("read", path))
-}
-
 /// The mounts that `uses` tells are of a device.
-fn mounts(uses: impl Fn(&Mount<'_>) -> bool) -> Result<Vec<User>> {
-    let table = read("/proc/self/mountinfo")?;
+fn mounts(uses: &dyn Fn(&Mount<'_>) -> bool) -> Result<Vec<User>> {
+    let table = sysfs::read(Path::new("/proc/self/mountinfo"))?;
     let user = |mount: Mount<'_>| User::Mount { source: mount.source.into(), at: mount.at.into() };
     Ok(table.lines().filter_map(parse_mount).filter(uses).map(user).collect())
 }
@@ -73,8 +67,8 @@ fn mounts(uses: impl Fn(&Mount<'_>) -> bool) -> Result<Vec<User>> {
 fn swaps(name: &str) -> Vec<User> {
     let device = format!("/dev/{name}");
     // A kernel without swapping has no such file.
-    let table = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    let used = table.lines().filter_map(|line| line.split_whitespace().next()).any(|path| path == device);
+    let table = sysfs::text(Path::new("/proc/swaps")).unwrap_or_default();
+    let used = table.lines().any(|line| line.split([' ', '\t']).next() == Some(&device));
     used.then_some(User::Swap(device)).into_iter().collect()
 }
 
@@ -85,7 +79,7 @@ fn swaps(name: &str) -> Vec<User> {
 pub fn of_mtd(number: u32) -> Result<Vec<User>> {
     let mut users = Vec::new();
     for other in mtd::all()?.into_iter().filter(|&other| mtd::overlap(number, other)) {
-        users.extend(mounts(|mount| mount.device == (MTD_BLOCK_MAJOR, other))?);
+        users.extend(mounts(&|mount| mount.device == (MTD_BLOCK_MAJOR, other))?);
         users.extend(swaps(&format!("mtdblock{other}")));
         users.extend(ubi::attached_to(other)?.map(User::Ubi));
     }
@@ -95,8 +89,8 @@ pub fn of_mtd(number: u32) -> Result<Vec<User>> {
 /// The number of a block device, as `major:minor` in sysfs.
 fn block_device(name: &str) -> Option<(u32, u32)> {
     let path: PathBuf = ["/sys/class/block", name, "dev"].iter().collect();
-    let text = fs::read_to_string(path).ok()?;
-    let (major, minor) = text.trim_end().split_once(':')?;
+    let text = sysfs::text(&path).ok()?;
+    let (major, minor) = text.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
@@ -116,7 +110,7 @@ fn is_volume(source: &str, ubi: u32, id: u32, name: &str) -> bool {
 pub fn of_volume(ubi: u32, id: u32, name: &str) -> Result<Vec<User>> {
     let block = format!("ubiblock{ubi}_{id}");
     let device = block_device(&block);
-    let mut users = mounts(|mount| Some(mount.device) == device || is_volume(mount.source, ubi, id, name))?;
+    let mut users = mounts(&|mount| Some(mount.device) == device || is_volume(mount.source, ubi, id, name))?;
     users.extend(swaps(&block));
     users.extend(device.map(|_| User::UbiBlock(block)));
     Ok(users)

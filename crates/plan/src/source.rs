@@ -177,26 +177,26 @@ impl Source for FileSource {
 }
 
 /// A pipe, of which the length is known beforehand.
-pub struct PipeSource<'a> {
-    input: &'a mut dyn Read,
+pub struct PipeSource<R> {
+    input: R,
     len: u64,
     position: u64,
 }
 
-impl<'a> PipeSource<'a> {
+impl<R: Read> PipeSource<R> {
     /// The next `len` bytes of `input`.
-    pub fn new(input: &'a mut dyn Read, len: u64) -> Self {
+    pub const fn new(input: R, len: u64) -> Self {
         PipeSource { input, len, position: 0 }
     }
 }
 
-impl fmt::Debug for PipeSource<'_> {
+impl<R> fmt::Debug for PipeSource<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PipeSource").field("len", &self.len).field("position", &self.position).finish()
     }
 }
 
-impl Source for PipeSource<'_> {
+impl<R: Read> Source for PipeSource<R> {
     fn len(&self) -> u64 {
         self.len
     }

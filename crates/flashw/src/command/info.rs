@@ -9,7 +9,7 @@ use flashwright_mtd::{MtdFlash, ubi, usage};
 use super::{GEOMETRY, JSON};
 use crate::args::{Args, Command};
 use crate::exit::Result;
-use crate::output::{Json, bytes, print};
+use crate::output::{Json, bytes, print_text};
 use crate::target::Target;
 
 pub(crate) const COMMAND: Command = Command {
@@ -24,11 +24,11 @@ pub(crate) const COMMAND: Command = Command {
 fn run(args: &Args) -> Result {
     let targets = match args.operand(0) {
         Some(name) => vec![Target::find(name)?],
-        None => all()?,
+        None => Target::all()?,
     };
     let mut text = String::new();
     for target in targets {
-        let item = describe(&target, args)?;
+        let mut item = describe(&target, args)?;
         if args.has("json") {
             item.json.print()?;
         } else {
@@ -38,16 +38,7 @@ fn run(args: &Args) -> Result {
     if text.is_empty() && !args.has("json") {
         text.push_str("The kernel has no MTD and no UBI device here.\n");
     }
-    print(&text)
-}
-
-fn all() -> Result<Vec<Target>> {
-    let mut targets: Vec<_> = mtd::all()?.into_iter().map(Target::Mtd).collect();
-    for ubi in ubi::all()? {
-        targets.push(Target::Ubi(ubi));
-        targets.extend(ubi::volume_ids(ubi)?.into_iter().map(|id| Target::Volume { ubi, id }));
-    }
-    Ok(targets)
+    print_text(&text)
 }
 
 /// What is told of a target, both ways.
@@ -69,10 +60,10 @@ fn describe(target: &Target, args: &Args) -> Result<Item> {
                 geometry.eraseblock_count,
                 bytes(geometry.eraseblock_size.into())
             );
-            let json = Json::event("file").text("target", &target.name());
-            let json = json.number("eraseblock_size", geometry.eraseblock_size);
-            let json = json.number("eraseblocks", geometry.eraseblock_count);
-            Ok(Item { text: format!("{}: stands for {}, {sizes}\n", target.name(), geometry.kind), json })
+            let mut json = Json::of("file", &target);
+            json.number("eraseblock_size", geometry.eraseblock_size);
+            json.number("eraseblocks", geometry.eraseblock_count);
+            Ok(Item { text: format!("{}: stands for {}, {sizes}\n", target, geometry.kind), json })
         }
     }
 }
@@ -112,7 +103,8 @@ fn of_mtd(number: u32) -> Result<Item> {
     let marks = marks(number).ok();
     let users = usage::of_mtd(number)?;
     let mut text = mtd_line(&facts);
-    let mut json = mtd_json(&facts).texts("users", users.iter().map(ToString::to_string));
+    let mut json = mtd_json(&facts);
+    json.texts("users", &users);
     if let Some(marks) = marks {
         if !marks.bad.is_empty() {
             let list: Vec<_> = marks.bad.iter().map(|offset| format!("{offset:#x}")).collect();
@@ -121,9 +113,9 @@ fn of_mtd(number: u32) -> Result<Item> {
         if marks.locked > 0 {
             let _ = writeln!(text, "  {} eraseblocks are write-protected", marks.locked);
         }
-        json = json.numbers("bad", marks.bad);
+        json.numbers("bad", &marks.bad);
         if marks.tells {
-            json = json.number("locked", marks.locked);
+            json.number("locked", marks.locked);
         }
     }
     text.push_str(&users_text(&users));
@@ -150,12 +142,13 @@ fn mtd_line(facts: &Facts) -> String {
 }
 
 fn mtd_json(facts: &Facts) -> Json {
-    let json =
-        Json::event("mtd").text("target", &format!("/dev/mtd{}", facts.number)).text("name", &facts.name);
-    let json = json.text("kind", &facts.kind).number("size", facts.len);
-    let json = json.number("eraseblock_size", facts.erase_size).number("page_size", facts.write_size);
-    let json = json.number("sub_page_size", facts.sub_page_size).number("oob_size", facts.oob_size);
-    json.flag("writable", facts.writable)
+    let mut json = Json::of("mtd", &format_args!("/dev/mtd{}", facts.number));
+    json.text("name", &facts.name);
+    json.text("kind", &facts.kind).number("size", facts.len);
+    json.number("eraseblock_size", facts.erase_size).number("page_size", facts.write_size);
+    json.number("sub_page_size", facts.sub_page_size).number("oob_size", facts.oob_size);
+    json.flag("writable", facts.writable);
+    json
 }
 
 fn of_ubi(ubi: u32) -> Result<Item> {
@@ -171,12 +164,12 @@ fn of_ubi(ubi: u32) -> Result<Item> {
         count("bad_peb_count"),
         count("reserved_for_bad"),
     );
-    let mut json = Json::event("ubi").text("target", &format!("/dev/ubi{ubi}"));
+    let mut json = Json::of("ubi", &format_args!("/dev/ubi{ubi}"));
     let names =
         ["mtd_num", "total_eraseblocks", "eraseblock_size", "avail_eraseblocks", "max_ec", "bad_peb_count"];
     for name in names.into_iter().chain(["reserved_for_bad", "min_io_size", "max_vol_count", "volumes_count"])
     {
-        json = json.number(name, count(name));
+        json.number(name, count(name));
     }
     Ok(Item { text, json })
 }
@@ -196,10 +189,10 @@ fn of_volume(ubi: u32, id: u32) -> Result<Item> {
         text.push_str("  an update was begun and not finished: write it again\n");
     }
     text.push_str(&users_text(&users));
-    let json = Json::event("volume").text("target", &format!("/dev/ubi{ubi}_{id}")).text("name", name);
-    let json =
-        json.text("kind", kind).number("lebs", lebs).number("leb_size", leb).number("data_bytes", data);
-    let json = json.number("alignment", number("alignment")?).flag("corrupted", corrupted);
-    let json = json.flag("unfinished_update", unfinished);
-    Ok(Item { text, json: json.texts("users", users.iter().map(ToString::to_string)) })
+    let mut json = Json::of("volume", &format_args!("/dev/ubi{ubi}_{id}"));
+    json.text("name", name);
+    json.text("kind", kind).number("lebs", lebs).number("leb_size", leb).number("data_bytes", data);
+    json.number("alignment", number("alignment")?).flag("corrupted", corrupted);
+    json.flag("unfinished_update", unfinished).texts("users", &users);
+    Ok(Item { text, json })
 }

@@ -37,14 +37,17 @@ pub(crate) fn range(args: &Args, flash: &dyn Flash) -> Result<std::ops::Range<u3
     let offset = args.size("offset")?.unwrap_or(0);
     let len = args.size("length")?.unwrap_or(geometry.len().saturating_sub(offset));
     if !offset.is_multiple_of(size) || !len.is_multiple_of(size) || len == 0 {
-        let message =
-            format!("offset {offset:#x} and length {len:#x} are not whole eraseblocks of {size:#x} bytes");
+        let message = format_args!(
+            "offset {offset:#x} and length {len:#x} are not whole eraseblocks of {size:#x} bytes"
+        );
         return Err(Failure::usage(message));
     }
     let end = offset.checked_add(len).filter(|&end| end <= geometry.len());
     let end = end.ok_or_else(|| {
-        let message =
-            format!("{len:#x} bytes from {offset:#x} end past the flash, which has {:#x}", geometry.len());
+        let message = format_args!(
+            "{len:#x} bytes from {offset:#x} end past the flash, which has {:#x}",
+            geometry.len()
+        );
         Failure::new(Exit::DoesNotFit, message)
     })?;
     // Below the number of eraseblocks, which is a u32.
@@ -61,8 +64,8 @@ fn run(args: &Args, lock: bool) -> Result {
     let count = u32::try_from(eraseblocks).unwrap_or(u32::MAX);
     match flash.set_range_locked(range.start, count, lock) {
         Err(error) if matches!(error.fault, FlashFault::Unsupported) => {
-            let message = format!("{} has no write protection that the kernel knows", target.name());
-            return Err(Failure::io(message).help("nothing to do: it can be written"));
+            let message = format_args!("{} has no write protection that the kernel knows", target);
+            return Err(Failure::io(message).help(format_args!("nothing to do: it can be written")));
         }
         result => result?,
     }
@@ -70,17 +73,14 @@ fn run(args: &Args, lock: bool) -> Result {
         if flash.is_locked(eraseblock)? == Some(!lock) {
             let state = if lock { "not locked" } else { "still locked" };
             let offset = flash.geometry().offset_of(eraseblock);
-            let message = format!("{}: the eraseblock at {offset:#010x} is {state}", target.name());
-            let help = "a pin of the chip, or the boot loader, may hold the protection";
+            let message = format_args!("{}: the eraseblock at {offset:#010x} is {state}", target);
+            let help = format_args!("a pin of the chip, or the boot loader, may hold the protection");
             return Err(Failure::new(Exit::Verification, message).help(help));
         }
     }
     let word = if lock { "locked" } else { "unlocked" };
     if args.has("json") {
-        return Json::event(word)
-            .text("target", &target.name())
-            .number("eraseblocks", eraseblocks as u64)
-            .print();
+        return Json::of(word, &target).number("eraseblocks", eraseblocks as u64).print();
     }
-    print(&format!("{}: {eraseblocks} eraseblocks {word}\n", target.name()))
+    print(format_args!("{}: {eraseblocks} eraseblocks {word}\n", target))
 }

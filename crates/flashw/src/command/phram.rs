@@ -31,7 +31,7 @@ fn run(args: &Args) -> Result {
     let fits = !name.is_empty() && name.len() < 64 && !name.contains([',', ' ', '\n']);
     if !fits {
         return Err(Failure::usage(format_args!(
-            "{name:?} is no name for an MTD: up to 63 letters without comma and space"
+            "{name} is no name for an MTD: up to 63 letters without comma and space"
         )));
     }
     let (start, len) = (size(args, 1, "ADDRESS")?.unwrap_or(0), size(args, 2, "LENGTH")?.unwrap_or(0));
@@ -45,13 +45,15 @@ fn run(args: &Args) -> Result {
     let erase_size = erase_size.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
     let before = mtd::all()?;
     phram::add(name, start, len, erase_size).map_err(|error| {
-        Failure::from(error).help("the kernel needs phram: modprobe phram, or CONFIG_MTD_PHRAM=y")
+        Failure::from(error)
+            .help(format_args!("the kernel needs phram: modprobe phram, or CONFIG_MTD_PHRAM=y"))
     })?;
     let new = mtd::all()?.into_iter().find(|number| !before.contains(number));
-    let number =
-        new.ok_or_else(|| Failure::io("the kernel took it, but there is no new MTD; its log says why"))?;
+    let number = new.ok_or_else(|| {
+        Failure::io(format_args!("the kernel took it, but there is no new MTD; its log says why"))
+    })?;
     if args.has("json") {
-        return Json::event("added").text("target", &format!("/dev/mtd{number}")).text("name", name).print();
+        return Json::of("added", &format_args!("/dev/mtd{number}")).text("name", name).print();
     }
-    print(&format!("/dev/mtd{number} (mtd:{name})\n"))
+    print(format_args!("/dev/mtd{number} (mtd:{name})\n"))
 }

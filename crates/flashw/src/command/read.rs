@@ -1,11 +1,12 @@
 //! `flashw read`: what is on the flash, to a file or the standard output.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use flashwright_media::{EccStats, Flash, FlashFault};
 use flashwright_mtd::ubi::Volume;
+use rustix::stdio::stdout;
 
 use super::{GEOMETRY, JSON, OFFSET};
 use crate::args::{Args, Command, option, switch};
@@ -38,7 +39,7 @@ const CHUNK: usize = 64 << 10;
 
 /// Where the bytes go.
 struct Sink {
-    out: Box<dyn Write>,
+    out: File,
     /// The file beside the one to be, and its name in the end.
     renamed: Option<(PathBuf, PathBuf)>,
 }
@@ -46,20 +47,22 @@ struct Sink {
 impl Sink {
     fn new(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
-            if io::stdout().is_terminal() {
-                return Err(Failure::usage("bytes of flash are nothing for a terminal").help("add -o FILE"));
+            if stdout().is_terminal() {
+                return Err(Failure::usage(format_args!("bytes of flash are nothing for a terminal"))
+                    .help(format_args!("add -o FILE")));
             }
-            return Ok(Sink { out: Box::new(io::stdout()), renamed: None });
+            let out = rustix::io::dup(stdout())
+                .map_err(|error| Failure::io(format_args!("cannot write: {error}")))?;
+            return Ok(Sink { out: out.into(), renamed: None });
         };
         let mut new = path.as_os_str().to_owned();
         new.push(".part");
         let new = PathBuf::from(new);
         let file = File::create(&new).map_err(at("create", &new))?;
-        Ok(Sink { out: Box::new(file), renamed: Some((new, path.into())) })
+        Ok(Sink { out: file, renamed: Some((new, path.into())) })
     }
 
     fn finish(mut self) -> Result {
-        self.out.flush().map_err(|error| Failure::io(format_args!("cannot write: {error}")))?;
         match self.renamed.take() {
             Some((new, path)) => fs::rename(&new, &path).map_err(at("write", &path)),
             None => Ok(()),
@@ -89,10 +92,10 @@ fn run(args: &Args) -> Result {
     let target = Target::find(args.operand(0).unwrap_or_default())?;
     let mut sink = Sink::new(args.value("output").map(Path::new))?;
     let totals = match target {
-        Target::Volume { ubi, id } => read_volume(ubi, id, args, sink.out.as_mut())?,
+        Target::Volume { ubi, id } => read_volume(ubi, id, args, &mut sink.out)?,
         _ => {
             let mut flash = target.open_flash(false, args.text("geometry")?)?;
-            read_flash(flash.as_mut(), args, sink.out.as_mut())?
+            read_flash(flash.as_mut(), args, &mut sink.out)?
         }
     };
     let to_file = sink.renamed.is_some();
@@ -103,25 +106,26 @@ fn run(args: &Args) -> Result {
 fn report(target: &Target, totals: &Totals, json: bool) -> Result {
     let Totals { bytes, ecc, damaged, bad } = totals;
     if json {
-        let event = Json::event("read").text("target", &target.name()).number("bytes", *bytes);
-        let event = event.number("corrected_bits", ecc.corrected).number("bad_eraseblocks", *bad);
-        event.numbers("damaged", damaged.iter().copied()).print()?;
+        let mut event = Json::of("read", &target);
+        event.number("bytes", *bytes);
+        event.number("corrected_bits", ecc.corrected).number("bad_eraseblocks", *bad);
+        event.numbers("damaged", damaged).print()?;
     } else if *bad > 0 {
-        say(&format!("{}: left out {bad} bad eraseblocks", target.name()));
+        say(format_args!("{}: left out {bad} bad eraseblocks", target));
     }
     if damaged.is_empty() {
         return Ok(());
     }
     let list: Vec<_> = damaged.iter().take(8).map(|offset| format!("{offset:#010x}")).collect();
-    let message = format!("{}: could not be put right at {}", target.name(), list.join(", "));
+    let message = format_args!("{}: could not be put right at {}", target, list.join(", "));
     Err(Failure::new(Exit::Verification, message))
 }
 
-fn write(out: &mut dyn Write, bytes: &[u8]) -> Result {
+fn write(out: &mut File, bytes: &[u8]) -> Result {
     out.write_all(bytes).map_err(|error| Failure::io(format_args!("cannot write: {error}")))
 }
 
-fn read_volume(ubi: u32, id: u32, args: &Args, out: &mut dyn Write) -> Result<Totals> {
+fn read_volume(ubi: u32, id: u32, args: &Args, out: &mut File) -> Result<Totals> {
     let volume = Volume::open(ubi, id, false)?;
     let offset = args.size("offset")?.unwrap_or(0);
     let mut left = args.size("length")?;
@@ -148,7 +152,7 @@ fn past_the_end(len: u64) -> Failure {
 }
 
 /// Reads eraseblocks in order, those that are bad left out.
-fn read_flash(flash: &mut dyn Flash, args: &Args, out: &mut dyn Write) -> Result<Totals> {
+fn read_flash(flash: &mut dyn Flash, args: &Args, out: &mut File) -> Result<Totals> {
     let geometry = flash.geometry();
     let size = u64::from(geometry.eraseblock_size);
     let mut skip = args.size("offset")?.unwrap_or(0);
@@ -178,7 +182,7 @@ fn read_flash(flash: &mut dyn Flash, args: &Args, out: &mut dyn Write) -> Result
     let end = args.size("offset")?.unwrap_or(0).saturating_add(wanted.unwrap_or(0));
     if skip > 0 || (wanted.is_some() && left > 0) {
         return Err(past_the_end(geometry.len() - u64::from(totals.bad) * size)
-            .help(format!("asked for bytes up to {end:#x}, {} eraseblocks are bad", totals.bad)));
+            .help(format_args!("asked for bytes up to {end:#x}, {} eraseblocks are bad", totals.bad)));
     }
     Ok(totals)
 }
@@ -191,7 +195,7 @@ fn read_range(
     damaged: bool,
     buffer: &mut [u8],
     totals: &mut Totals,
-    out: &mut dyn Write,
+    out: &mut File,
 ) -> Result {
     let mut done = 0;
     while done < len {
@@ -203,7 +207,8 @@ fn read_range(
                 read_pages(flash, start + done, part, totals)?;
             }
             Err(error) if matches!(error.fault, FlashFault::Uncorrectable) => {
-                return Err(Failure::new(Exit::Verification, error).help("--damaged reads on"));
+                return Err(Failure::new(Exit::Verification, format_args!("{error}"))
+                    .help(format_args!("--damaged reads on")));
             }
             Err(error) => return Err(error.into()),
         }

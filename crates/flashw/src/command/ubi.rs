@@ -6,6 +6,7 @@ use super::JSON;
 use crate::args::{Args, Command, option, switch};
 use crate::exit::{Exit, Failure, Result};
 use crate::output::{Json, print};
+use crate::safety::{in_use, judge};
 use crate::target::{Target, volume_name};
 
 pub(crate) const ATTACH: Command = Command {
@@ -89,7 +90,7 @@ fn target(args: &Args) -> Result<Target> {
 fn mtd(target: &Target) -> Result<u32> {
     match target {
         Target::Mtd(number) => Ok(*number),
-        other => Err(Failure::usage(format_args!("{} is no MTD", other.name()))),
+        other => Err(Failure::usage(format_args!("{} is no MTD", other))),
     }
 }
 
@@ -98,30 +99,25 @@ fn device(target: &Target) -> Result<u32> {
     match target {
         Target::Ubi(number) => Ok(*number),
         Target::Mtd(number) => ubi::attached_to(*number)?.ok_or_else(|| {
-            let name = target.name();
+            let name = target;
             Failure::usage(format_args!("no UBI device is attached to {name}"))
-                .help(format!("flashw ubi attach {name}"))
+                .help(format_args!("flashw ubi attach {name}"))
         }),
-        other => {
-            Err(Failure::usage(format_args!("{} is no UBI device, expected ubi0 or the like", other.name())))
-        }
+        other => Err(Failure::usage(format_args!("{} is no UBI device, expected ubi0 or the like", other))),
     }
 }
 
 fn volume(target: &Target) -> Result<(u32, u32)> {
     match target {
         Target::Volume { ubi, id } => Ok((*ubi, *id)),
-        other => Err(Failure::usage(format_args!(
-            "{} is no UBI volume, expected ubi:NAME or ubi0_1",
-            other.name()
-        ))),
+        other => Err(Failure::usage(format_args!("{} is no UBI volume, expected ubi:NAME or ubi0_1", other))),
     }
 }
 
 /// A volume that nobody uses.
-fn idle_volume(target: &Target) -> Result<(u32, u32)> {
+fn idle_volume(target: &Target, args: &Args) -> Result<(u32, u32)> {
     let found = volume(target)?;
-    crate::safety::refuse_used(target)?;
+    judge(&in_use(target, false)?, args)?;
     Ok(found)
 }
 
@@ -133,7 +129,7 @@ fn attach(args: &Args) -> Result {
     let per1024 = args.number("max-beb-per1024")?;
     let max_beb_per1024 = per1024.map(|number| u16::try_from(number).unwrap_or(u16::MAX));
     if max_beb_per1024.is_some_and(|number| number > 768) {
-        return Err(Failure::usage("--max-beb-per1024: the kernel takes 1 to 768"));
+        return Err(Failure::usage(format_args!("--max-beb-per1024: the kernel takes 1 to 768")));
     }
     let request = Attach {
         mtd,
@@ -141,12 +137,13 @@ fn attach(args: &Args) -> Result {
         vid_hdr_offset: args.number("vid-hdr-offset")?,
         max_beb_per1024,
     };
-    let help = "the kernel's log has the reason; `flashw ubi health` looks at the PEBs themselves";
+    let help =
+        format_args!("the kernel's log has the reason; `flashw ubi health` looks at the PEBs themselves");
     let ubi = ubi::attach(&request).map_err(|error| Failure::from(error).help(help))?;
     if args.has("json") {
-        return Json::event("attached").text("target", &format!("/dev/ubi{ubi}")).number("mtd", mtd).print();
+        return Json::of("attached", &format_args!("/dev/ubi{ubi}")).number("mtd", mtd).print();
     }
-    print(&format!("/dev/ubi{ubi}\n"))
+    print(format_args!("/dev/ubi{ubi}\n"))
 }
 
 fn detach(args: &Args) -> Result {
@@ -158,11 +155,7 @@ fn detach(args: &Args) -> Result {
         }
     }
     ubi::detach(ubi)?;
-    if args.has("json") {
-        Json::event("detached").text("target", &format!("/dev/ubi{ubi}")).print()
-    } else {
-        Ok(())
-    }
+    if args.has("json") { Json::of("detached", &format_args!("/dev/ubi{ubi}")).print() } else { Ok(()) }
 }
 
 /// Bytes that the size options ask for, on a device with LEBs of `leb` bytes and `rest` LEBs to be had.
@@ -172,14 +165,14 @@ fn wanted_size(args: &Args, leb: u64, rest: u64) -> Result<u64> {
         (Some(bytes), None, false) => Ok(bytes),
         (None, Some(lebs), false) => Ok(lebs.saturating_mul(leb)),
         (None, None, true) => Ok(rest.saturating_mul(leb)),
-        _ => Err(Failure::usage("expected one of --size, --lebs and --rest")),
+        _ => Err(Failure::usage(format_args!("expected one of --size, --lebs and --rest"))),
     }
 }
 
 fn does_not_fit(bytes: u64, leb: u64, free: u64) -> Result {
     let lebs = bytes.div_ceil(leb.max(1));
     if lebs == 0 {
-        return Err(Failure::usage("a volume has at least one LEB"));
+        return Err(Failure::usage(format_args!("a volume has at least one LEB")));
     }
     if lebs <= free {
         return Ok(());
@@ -193,7 +186,7 @@ fn does_not_fit(bytes: u64, leb: u64, free: u64) -> Result {
 fn mkvol(args: &Args) -> Result {
     let ubi = device(&target(args)?)?;
     let name = args.operand(1).and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| Failure::usage("the name of the volume is no text"))?;
+    let name = name.ok_or_else(|| Failure::usage(format_args!("the name of the volume is no text")))?;
     let alignment = args.number("align")?.unwrap_or(1).max(1);
     let leb = ubi::device_number(ubi, "eraseblock_size")?;
     let leb = leb - leb % u64::from(alignment);
@@ -210,17 +203,17 @@ fn mkvol(args: &Args) -> Result {
     };
     let id = ubi::make_volume(ubi, &new)?;
     if args.has("json") {
-        let event = Json::event("made").text("target", &format!("/dev/ubi{ubi}_{id}"));
+        let mut event = Json::of("made", &format_args!("/dev/ubi{ubi}_{id}"));
         return event.text("name", name).number("lebs", bytes.div_ceil(leb.max(1))).print();
     }
-    print(&format!("/dev/ubi{ubi}_{id} (ubi:{name})\n"))
+    print(format_args!("/dev/ubi{ubi}_{id} (ubi:{name})\n"))
 }
 
 fn rmvol(args: &Args) -> Result {
     let target = target(args)?;
-    let (ubi, id) = idle_volume(&target)?;
+    let (ubi, id) = idle_volume(&target, args)?;
     ubi::remove_volume(ubi, id)?;
-    if args.has("json") { Json::event("removed").text("target", &target.name()).print() } else { Ok(()) }
+    if args.has("json") { Json::of("removed", &target).print() } else { Ok(()) }
 }
 
 fn rsvol(args: &Args) -> Result {
@@ -232,7 +225,7 @@ fn rsvol(args: &Args) -> Result {
     does_not_fit(bytes, leb, free)?;
     ubi::resize_volume(ubi, id, bytes)?;
     if args.has("json") {
-        let event = Json::event("resized").text("target", &target.name());
+        let mut event = Json::of("resized", &target);
         return event.number("lebs", bytes.div_ceil(leb.max(1))).print();
     }
     Ok(())
@@ -247,14 +240,14 @@ fn rename(args: &Args) -> Result {
     let ubi = device(&target(args)?)?;
     let words = args.operands.get(1..).unwrap_or_default();
     if !words.len().is_multiple_of(2) {
-        return Err(Failure::usage("every old name needs a new one"));
+        return Err(Failure::usage(format_args!("every old name needs a new one")));
     }
     let there = names(ubi)?;
     let mut renames = Vec::new();
     for pair in words.chunks(2) {
         let [old, new] = pair else { continue };
         let (Some(old), Some(new)) = (old.to_str(), new.to_str()) else {
-            return Err(Failure::usage("a name is no text"));
+            return Err(Failure::usage(format_args!("a name is no text")));
         };
         let found = there.iter().find(|(_, name)| name == old);
         let found =
@@ -265,10 +258,9 @@ fn rename(args: &Args) -> Result {
         let renamed = renames.iter().any(|(renamed, _)| renamed == id);
         let taken = !renamed && renames.iter().any(|(_, new)| *new == name.as_bytes());
         if taken && !args.has("replace") {
-            let message = format!("volume {name} would be removed: it has one of the new names");
-            return Err(
-                Failure::new(Exit::Refused, message).help("--replace does it, or give it another name too")
-            );
+            let message = format_args!("volume {name} would be removed: it has one of the new names");
+            return Err(Failure::new(Exit::Refused, message)
+                .help(format_args!("--replace does it, or give it another name too")));
         }
     }
     ubi::rename_volumes(ubi, &renames)?;

@@ -1,7 +1,6 @@
 //! `flashw write`, `flashw verify`, `flashw erase`: images onto flash.
 
 use std::fmt::Write as _;
-use std::io;
 
 use flashwright_media::{Endian, Flash, FlashKind};
 use flashwright_plan::image::{self, Image};
@@ -13,7 +12,8 @@ use super::{GEOMETRY, JSON, OFFSET, write_ubi, write_volume};
 use crate::args::{Args, Command, Flag, option, switch};
 use crate::exit::{Exit, Failure, Result};
 use crate::image::{digest, open};
-use crate::output::{Json, bytes, print};
+use crate::output::{Json, bytes, print, print_text};
+use crate::safety::{in_use, judge};
 use crate::target::Target;
 use crate::watch::Watch;
 
@@ -87,8 +87,7 @@ pub(crate) const ERASE: Command = Command {
     run: erase,
 };
 
-/// Words of refusals that come from here.
-const IN_USE: &str = "in-use";
+/// Word of a refusal that comes from here.
 const ERASE_COUNTS: &str = "erase-counts";
 
 /// What typical chips take, for an estimate: erases of an eraseblock, and programs and reads of 1 KiB, in nanoseconds.
@@ -100,34 +99,6 @@ const fn costs(kind: FlashKind) -> Costs {
         FlashKind::Nand => Costs { erase_ns: 2_000_000, program_ns: 200_000, read_ns: 100_000 },
         _ => Costs { erase_ns: 0, program_ns: 1000, read_ns: 1000 },
     }
-}
-
-/// Fails with the refusals that `--force` does not override.
-pub(crate) fn judge(refusals: &[Refusal], args: &Args) -> Result {
-    let forced =
-        |refusal: &Refusal| refusal.overridable && args.values("force").any(|word| word == refusal.word);
-    let mut left = refusals.iter().filter(|refusal| !forced(refusal));
-    let Some(first) = left.next() else { return Ok(()) };
-    let mut message = first.reason.clone();
-    for other in left {
-        let _ = write!(message, "\nflashw: {}", other.reason);
-    }
-    let help = if first.overridable {
-        format!("--force {} does it all the same", first.word)
-    } else {
-        String::new()
-    };
-    Err(Failure::new(Exit::of_refusal(first.word), message).help(help))
-}
-
-/// Why a target that is in use is not touched.
-pub(crate) fn in_use(target: &Target) -> Result<Vec<Refusal>> {
-    let users = target.users()?;
-    let name = target.name();
-    Ok(users
-        .iter()
-        .map(|user| forcible(IN_USE, format!("{name} is in use: {user}; end that first")))
-        .collect())
 }
 
 fn forcible(word: &'static str, reason: String) -> Refusal {
@@ -174,22 +145,21 @@ fn options(args: &Args, flash: &dyn Flash) -> Result<Options> {
 
 fn write(args: &Args) -> Result {
     let target = Target::find(args.operand(1).unwrap_or_default())?;
-    let mut input = io::stdin().lock();
-    let (mut source, image) = open(args.operand(0).unwrap_or_default(), args, &mut input)?;
+    let (mut source, image) = open(args.operand(0).unwrap_or_default(), args)?;
     let is_volume = matches!(target, Target::Volume { .. });
     let misplaced = [("in-place", is_volume), ("erase-counter", matches!(image, Image::Ubi(_)))];
     if let Some((name, _)) = misplaced.iter().find(|(name, fits)| !fits && args.has(name)) {
         return Err(Failure::usage(format_args!(
             "--{name} has no meaning for {} onto {}",
             image.name(),
-            target.name()
+            target
         )));
     }
     if let Target::Volume { ubi, id } = target {
         return write_volume::write(ubi, id, &image, source.as_mut(), &target, args);
     }
     let mut flash = target.open_flash(!args.has("plan"), args.text("geometry")?)?;
-    let mut refusals = in_use(&target)?;
+    let mut refusals = in_use(&target, true)?;
     if let Image::Ubi(_) = image {
         return write_ubi::write(flash.as_mut(), source.as_mut(), &target, refusals, args);
     }
@@ -227,17 +197,18 @@ fn seconds(nanoseconds: u64) -> u64 {
 
 fn tell_plan(plan: &WritePlan, image: &Image, target: &Target, args: &Args) -> Result {
     if args.has("json") {
-        let event = Json::event("plan").text("target", &target.name()).text("image", image.name());
-        let event = event.number("erases", plan.erases()).number("programmed", plan.programmed());
-        let event = event.number("kept", plan.kept()).number("bad", plan.bad()).number("spare", plan.spare());
-        let event = event.number("locked", plan.locked()).number("tail_lost", plan.tail_lost());
-        let event = event.flag("decided", plan.is_decided());
+        let mut event = Json::of("plan", &target);
+        event.text("image", image.name());
+        event.number("erases", plan.erases()).number("programmed", plan.programmed());
+        event.number("kept", plan.kept()).number("bad", plan.bad()).number("spare", plan.spare());
+        event.number("locked", plan.locked()).number("tail_lost", plan.tail_lost());
+        event.flag("decided", plan.is_decided());
         return event.number("estimated_seconds", seconds(plan.estimate().unwrap_or(0))).print();
     }
     if !args.has("plan") {
         return Ok(());
     }
-    let mut text = format!("{} onto {}:\n", image.name(), target.name());
+    let mut text = format!("{} onto {}:\n", image.name(), target);
     if !plan.is_decided() {
         text.push_str("  a pipe is looked at as it comes; at most\n");
     }
@@ -260,7 +231,7 @@ fn tell_plan(plan: &WritePlan, image: &Image, target: &Target, args: &Args) -> R
         };
         let _ = writeln!(text, "  eraseblock {}: {word} ({} bytes)", step.eraseblock, step.programmed);
     }
-    print(&text)
+    print_text(&text)
 }
 
 /// Says what was done, whatever the end.
@@ -273,22 +244,22 @@ fn finish(
 ) -> Result {
     let done = matches!(result, Ok(Ending::Done));
     if args.has("json") {
-        let event = Json::event("report").text("target", &target.name()).flag("done", done);
-        let event = event.number("erases", report.erases).number("programmed", report.programmed);
-        let event = event.number("written", report.written).number("kept", report.kept);
-        let event = event.number("verified", report.verified).number("corrected_bits", report.corrected_bits);
-        let event = event.number("worn_reads", report.worn_reads).number("unlocked", report.unlocked);
-        let bad = report.went_bad.iter().map(|&eraseblock| eraseblock.into());
-        event.number("locked", report.locked).numbers("went_bad", bad).print()?;
+        let mut event = Json::of("report", &target);
+        event.flag("done", done);
+        event.number("erases", report.erases).number("programmed", report.programmed);
+        event.number("written", report.written).number("kept", report.kept);
+        event.number("verified", report.verified).number("corrected_bits", report.corrected_bits);
+        event.number("worn_reads", report.worn_reads).number("unlocked", report.unlocked);
+        event.number("locked", report.locked).numbers("went_bad", &report.went_bad).print()?;
     } else {
-        let mut text = format!("{}: {}", target.name(), if done { word } else { "not finished" });
+        let mut text = format!("{}: {}", target, if done { word } else { "not finished" });
         let _ = write!(text, "; {} erases, {} programmed", report.erases, bytes(report.programmed));
         let _ = write!(text, ", {} eraseblocks right before, {} read back", report.kept, report.verified);
         if report.corrected_bits > 0 {
             let _ = write!(text, ", {} bits corrected", report.corrected_bits);
         }
         text.push('\n');
-        print(&text)?;
+        print_text(&text)?;
     }
     match result? {
         Ending::Done => Ok(()),
@@ -298,8 +269,7 @@ fn finish(
 
 fn verify(args: &Args) -> Result {
     let target = Target::find(args.operand(1).unwrap_or_default())?;
-    let mut input = io::stdin().lock();
-    let (mut source, image) = open(args.operand(0).unwrap_or_default(), args, &mut input)?;
+    let (mut source, image) = open(args.operand(0).unwrap_or_default(), args)?;
     if let Target::Volume { ubi, id } = target {
         return write_volume::verify(ubi, id, source.as_mut(), &target, args);
     }
@@ -323,19 +293,19 @@ fn verify(args: &Args) -> Result {
         }
     });
     if args.has("json") {
-        let event = Json::event("verdict").text("target", &target.name()).flag("equal", verdict.is_equal());
-        let event =
-            event.number("different", verdict.different).text("first", first.as_deref().unwrap_or(""));
+        let mut event = Json::of("verdict", &target);
+        event.flag("equal", verdict.is_equal());
+        event.number("different", verdict.different).text("first", first.as_deref().unwrap_or(""));
         event.number("corrected_bits", report.corrected_bits).print()?;
     } else if verdict.is_equal() {
-        print(&format!("{}: as the image, {} bits corrected\n", target.name(), report.corrected_bits))?;
+        print(format_args!("{}: as the image, {} bits corrected\n", target, report.corrected_bits))?;
     }
     match (verdict.ending, first) {
         (Ending::Stopped, _) => Err(Failure::stopped()),
         (Ending::Done, None) => Ok(()),
         (Ending::Done, Some(first)) => {
-            let message = format!("{}: {} eraseblocks differ, {first}", target.name(), verdict.different);
-            Err(Failure::new(Exit::Verification, message).help("write the image again"))
+            let message = format_args!("{}: {} eraseblocks differ, {first}", target, verdict.different);
+            Err(Failure::new(Exit::Verification, message).help(format_args!("write the image again")))
         }
     }
 }
@@ -345,7 +315,7 @@ fn erase(args: &Args) -> Result {
     let mut flash = target.open_flash(!args.has("plan"), args.text("geometry")?)?;
     let mut options = options(args, flash.as_ref())?;
     options.len = args.size("length")?;
-    let mut refusals = in_use(&target)?;
+    let mut refusals = in_use(&target, true)?;
     refusals.extend(holds_ubi(flash.as_mut(), options.offset)?);
     let plan = raw::plan_erase(flash.as_mut(), &options)?;
     refusals.extend(plan.refusals().iter().cloned());
@@ -353,10 +323,11 @@ fn erase(args: &Args) -> Result {
     if args.has("plan") {
         let (erases, bad) = (plan.eraseblocks().len(), plan.bad());
         if args.has("json") {
-            let event = Json::event("plan").text("target", &target.name()).number("erases", erases as u64);
+            let mut event = Json::of("plan", &target);
+            event.number("erases", erases as u64);
             return event.number("bad", bad).number("locked", plan.locked()).print();
         }
-        return print(&format!("{}: {erases} erases, {bad} bad eraseblocks stay\n", target.name()));
+        return print(format_args!("{}: {erases} erases, {bad} bad eraseblocks stay\n", target));
     }
     let (mut watch, mut report) = (Watch::new(args.has("json"))?, Report::default());
     let result = plan.execute(flash.as_mut(), &mut report, &mut |event| watch.tell(event));

@@ -7,12 +7,13 @@ use flashwright_media::Flash;
 use flashwright_plan::ubi::{self, Fate, Mode, Options, Plan, UbiReport};
 use flashwright_plan::{Ending, Error, Refusal, Source};
 
-use super::write::{FORCE, NO_VERIFY, PLAN, in_use, judge};
+use super::write::{FORCE, NO_VERIFY, PLAN};
 use super::{GEOMETRY, JSON};
 use crate::args::{Args, Command, Flag, option, switch};
 use crate::exit::{Exit, Failure, Result};
 use crate::image::digest;
-use crate::output::{Json, bytes, print};
+use crate::output::{Json, bytes, print, print_text};
+use crate::safety::{in_use, judge};
 use crate::target::Target;
 use crate::watch::Watch;
 
@@ -70,7 +71,9 @@ pub(crate) fn write(
     args: &Args,
 ) -> Result {
     if args.size("offset")?.unwrap_or(0) != 0 {
-        return Err(Failure::usage("a UBI image takes a whole MTD: --offset is for raw images"));
+        return Err(Failure::usage(format_args!(
+            "a UBI image takes a whole MTD: --offset is for raw images"
+        )));
     }
     let (options, mut watch) = (options(args)?, Watch::new(args.has("json"))?);
     let plan = ubi::plan(flash, source, &options, &mut |event| watch.tell(event));
@@ -80,7 +83,9 @@ pub(crate) fn write(
 /// Compares a device with a UBI image: volume by volume, wherever the LEBs are.
 pub(crate) fn verify(flash: &mut dyn Flash, source: &mut dyn Source, target: &Target, args: &Args) -> Result {
     if source.is_pipe() {
-        return Err(Failure::usage("a UBI image from a pipe cannot be compared: its LEBs may be anywhere"));
+        return Err(Failure::usage(format_args!(
+            "a UBI image from a pipe cannot be compared: its LEBs may be anywhere"
+        )));
     }
     let mut watch = Watch::new(args.has("json"))?;
     let plan = ubi::plan(flash, source, &options(args)?, &mut |event| watch.tell(event));
@@ -90,27 +95,25 @@ pub(crate) fn verify(flash: &mut dyn Flash, source: &mut dyn Source, target: &Ta
     let equal = plan.mode() == Mode::UpToDate;
     let totals = plan.totals();
     if args.has("json") {
-        let event = Json::event("verdict").text("target", &target.name()).flag("equal", equal);
+        let mut event = Json::of("verdict", &target);
+        event.flag("equal", equal);
         event.number("different", totals.lebs_written).number("lebs_kept", totals.lebs_kept).print()?;
     } else if equal {
-        print(&format!("{}: has the volumes of the image, {} LEBs\n", target.name(), totals.lebs_kept))?;
+        print(format_args!("{}: has the volumes of the image, {} LEBs\n", target, totals.lebs_kept))?;
     }
     if equal {
         return Ok(());
     }
-    let message = format!(
-        "{}: {} LEBs of the image are not there as they should be",
-        target.name(),
-        totals.lebs_written
-    );
+    let message =
+        format_args!("{target}: {} LEBs of the image are not there as they should be", totals.lebs_written);
     let help = "write the image again; `flashw ubi health --whole` tells which PEBs cannot be read";
-    Err(Failure::new(Exit::Verification, message).help(help))
+    Err(Failure::new(Exit::Verification, message).help(format_args!("{help}")))
 }
 
 fn format(args: &Args) -> Result {
     let target = Target::find(args.operand(0).unwrap_or_default())?;
     let mut flash = target.open_flash(!args.has("plan"), args.text("geometry")?)?;
-    let refusals = in_use(&target)?;
+    let refusals = in_use(&target, true)?;
     let image_seq = match args.number("image-seq")? {
         Some(number) => number,
         // Any number will do that another UBI is not likely to have; 0 would fit all.
@@ -162,19 +165,19 @@ const fn mode(mode: Mode) -> &'static str {
 fn tell_plan(plan: &Plan, target: &Target, args: &Args) -> Result {
     let totals = plan.totals();
     if args.has("json") {
-        let event = Json::event("plan").text("target", &target.name()).text("image", "ubi");
-        let event = event.text("mode", mode(plan.mode())).number("image_seq", plan.image_seq());
-        let event = event.number("erases", totals.erases).number("programmed", totals.programmed);
-        let event = event.number("lebs_written", totals.lebs_written).number("lebs_kept", totals.lebs_kept);
-        let event = event.number("free_kept", totals.free_kept).number("bad", totals.bad);
-        let event =
-            event.number("counts_lost", totals.counts_lost).number("assumed_count", plan.assumed_count());
+        let mut event = Json::of("plan", &target);
+        event.text("image", "ubi");
+        event.text("mode", mode(plan.mode())).number("image_seq", plan.image_seq());
+        event.number("erases", totals.erases).number("programmed", totals.programmed);
+        event.number("lebs_written", totals.lebs_written).number("lebs_kept", totals.lebs_kept);
+        event.number("free_kept", totals.free_kept).number("bad", totals.bad);
+        event.number("counts_lost", totals.counts_lost).number("assumed_count", plan.assumed_count());
         return event.number("locked", totals.locked).print();
     }
     if !args.has("plan") {
         return Ok(());
     }
-    let mut text = format!("UBI onto {}:\n", target.name());
+    let mut text = format!("UBI onto {}:\n", target);
     let _ = writeln!(text, "  {}", plan.fit());
     let _ = writeln!(text, "  {} erases, about {} programmed", totals.erases, bytes(totals.programmed));
     let _ =
@@ -205,7 +208,7 @@ fn tell_plan(plan: &Plan, target: &Target, args: &Args) -> Result {
             count(step.count_after)
         );
     }
-    print(&text)
+    print_text(&text)
 }
 
 fn finish(
@@ -218,15 +221,16 @@ fn finish(
     let done = matches!(result, Ok(Ending::Done));
     let flash = &report.flash;
     if args.has("json") {
-        let event = Json::event("report").text("target", &target.name()).flag("done", done);
-        let event = event.number("erases", flash.erases).number("programmed", flash.programmed);
-        let event = event.number("lebs_written", report.lebs_written).number("lebs_kept", report.lebs_kept);
-        let event = event.number("counts_lost", report.counts_lost).number("counts_full", report.counts_full);
-        let event = event.number("assumed_count", plan.assumed_count()).number("image_seq", plan.image_seq());
-        let event = event.number("corrected_bits", flash.corrected_bits);
-        event.numbers("went_bad", flash.went_bad.iter().map(|&peb| peb.into())).print()?;
+        let mut event = Json::of("report", &target);
+        event.flag("done", done);
+        event.number("erases", flash.erases).number("programmed", flash.programmed);
+        event.number("lebs_written", report.lebs_written).number("lebs_kept", report.lebs_kept);
+        event.number("counts_lost", report.counts_lost).number("counts_full", report.counts_full);
+        event.number("assumed_count", plan.assumed_count()).number("image_seq", plan.image_seq());
+        event.number("corrected_bits", flash.corrected_bits);
+        event.numbers("went_bad", &flash.went_bad).print()?;
     } else {
-        let mut text = format!("{}: {}", target.name(), if done { "written" } else { "not finished" });
+        let mut text = format!("{}: {}", target, if done { "written" } else { "not finished" });
         let _ = write!(text, "; {} erases, {} LEBs written", flash.erases, report.lebs_written);
         let _ = write!(text, ", {} there before", report.lebs_kept);
         if report.counts_lost > 0 {
@@ -234,7 +238,7 @@ fn finish(
             let _ = write!(text, "; {lost} PEBs told no erase count and got {}", plan.assumed_count());
         }
         text.push('\n');
-        print(&text)?;
+        print_text(&text)?;
     }
     match result? {
         Ending::Done => Ok(()),
@@ -251,18 +255,16 @@ fn health(args: &Args) -> Result {
     let found = found?;
     let counts = &found.counts;
     if args.has("json") {
-        let event = Json::event("health").text("target", &target.name());
-        let event = event.number("min", counts.min).number("mean", counts.mean).number("max", counts.max);
-        let event =
-            event.number("known", counts.known).number("bad", found.bad).number("erased", found.erased);
-        let event =
-            event.number("unreadable", found.unreadable).number("corrected_bits", found.corrected_bits);
-        let numbers = |list: &[u32]| list.iter().map(|&peb| u64::from(peb)).collect::<Vec<_>>();
-        let event = event.numbers("worn", numbers(&found.worn));
-        let event = event.numbers("uncorrectable", numbers(&found.uncorrectable));
-        return event.numbers("image_seqs", found.image_seqs.iter().map(|(seq, _)| u64::from(*seq))).print();
+        let mut event = Json::of("health", &target);
+        event.number("min", counts.min).number("mean", counts.mean).number("max", counts.max);
+        event.number("known", counts.known).number("bad", found.bad).number("erased", found.erased);
+        event.number("unreadable", found.unreadable).number("corrected_bits", found.corrected_bits);
+        let seqs: Vec<_> = found.image_seqs.iter().map(|(seq, _)| *seq).collect();
+        event.numbers("worn", &found.worn);
+        event.numbers("uncorrectable", &found.uncorrectable);
+        return event.numbers("image_seqs", &seqs).print();
     }
-    let mut text = format!("{}: ", target.name());
+    let mut text = format!("{}: ", target);
     let _ = writeln!(
         text,
         "{} PEBs tell their erase count: {} to {}, mean {}",
@@ -291,5 +293,5 @@ fn health(args: &Args) -> Result {
             found.image_seqs.len()
         );
     }
-    print(&text)
+    print_text(&text)
 }

@@ -6,11 +6,11 @@ use flashwright_plan::image::{self, Image};
 use flashwright_plan::volume::{self, Method, Options, Plan, VolumeReport};
 use flashwright_plan::{Ending, Error, Source};
 
-use super::write::judge;
 use crate::args::Args;
 use crate::exit::{Exit, Failure, Result};
 use crate::image::digest;
-use crate::output::{Json, bytes, print};
+use crate::output::{Json, bytes, print, print_text};
+use crate::safety::judge;
 use crate::target::Target;
 use crate::watch::Watch;
 
@@ -24,7 +24,7 @@ pub(crate) fn write(
     args: &Args,
 ) -> Result {
     if args.size("offset")?.unwrap_or(0) != 0 {
-        return Err(Failure::usage("a volume is written from its start: --offset is for MTDs"));
+        return Err(Failure::usage(format_args!("a volume is written from its start: --offset is for MTDs")));
     }
     let mut device = AttachedUbi::new(ubi);
     let mut options = Options::default();
@@ -69,15 +69,16 @@ const fn method(method: Method) -> (&'static str, &'static str) {
 fn tell_plan(plan: &Plan, image: &Image, target: &Target, args: &Args) -> Result {
     let (word, words) = method(plan.method());
     if args.has("json") {
-        let event = Json::event("plan").text("target", &target.name()).text("image", image.name());
-        let event = event.text("method", word).number("lebs", plan.lebs());
+        let mut event = Json::of("plan", &target);
+        event.text("image", image.name());
+        event.text("method", word).number("lebs", plan.lebs());
         return event.number("changed_lebs", plan.changed_lebs()).print();
     }
     if !args.has("plan") {
         return Ok(());
     }
     let lebs = format!("{} of {} LEBs differ", plan.changed_lebs(), plan.lebs());
-    print(&format!("{} into {}: {words}\n  {lebs}\n", image.name(), target.name()))
+    print(format_args!("{} into {}: {words}\n  {lebs}\n", image.name(), target))
 }
 
 fn finish(
@@ -90,11 +91,11 @@ fn finish(
     let done = matches!(result, Ok(Ending::Done));
     let name = format!("/dev/ubi{ubi}_{}", report.id);
     if args.has("json") {
-        let event = Json::event("report").text("target", &name).flag("done", done);
-        let event = event.number("lebs_written", report.lebs_written).number("lebs_kept", report.lebs_kept);
-        let event =
-            event.number("lebs_erased", report.lebs_erased).number("programmed", report.bytes_written);
-        let event = event.number("verified", report.lebs_verified);
+        let mut event = Json::of("report", &name);
+        event.flag("done", done);
+        event.number("lebs_written", report.lebs_written).number("lebs_kept", report.lebs_kept);
+        event.number("lebs_erased", report.lebs_erased).number("programmed", report.bytes_written);
+        event.number("verified", report.lebs_verified);
         event.flag("old_is_left", report.old_is_left).print()?;
     } else {
         let state = if done { "written" } else { "not finished" };
@@ -111,7 +112,7 @@ fn finish(
         if report.old_is_left {
             text.push_str("  the old volume is in use and stays, as NAME.flashw-old, until the next run finds it free\n");
         }
-        print(&text)?;
+        print_text(&text)?;
     }
     match result? {
         Ending::Done => Ok(()),
@@ -141,25 +142,17 @@ pub(crate) fn verify(ubi: u32, id: u32, source: &mut dyn Source, target: &Target
                 _ => format!("it ends at {at:#010x}, before the image does"),
             };
             if args.has("json") {
-                Json::event("verdict")
-                    .text("target", &target.name())
-                    .flag("equal", false)
-                    .text("first", &message)
-                    .print()?;
+                Json::of("verdict", &target).flag("equal", false).text("first", &message).print()?;
             }
-            return Err(Failure::new(Exit::Verification, format_args!("{}: {message}", target.name())));
+            return Err(Failure::new(Exit::Verification, format_args!("{}: {message}", target)));
         }
         done += count as u64;
         offset += count as u64;
     }
     if args.has("json") {
-        return Json::event("verdict")
-            .text("target", &target.name())
-            .flag("equal", true)
-            .text("first", "")
-            .print();
+        return Json::of("verdict", &target).flag("equal", true).text("first", "").print();
     }
-    print(&format!("{}: as the image\n", target.name()))
+    print(format_args!("{}: as the image\n", target))
 }
 
 /// Bytes that are compared at a time.

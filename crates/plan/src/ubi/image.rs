@@ -174,11 +174,11 @@ impl<'a> Checker<'a> {
     }
 
     fn ec_fault(&self, ec: &EcHdr) -> Option<String> {
-        let own = (self.geometry.vid_hdr_offset(), self.geometry.data_offset());
-        if (ec.vid_hdr_offset, ec.data_offset) != own {
-            let found = (ec.vid_hdr_offset, ec.data_offset);
+        let (vid, data) = (self.geometry.vid_hdr_offset(), self.geometry.data_offset());
+        if (ec.vid_hdr_offset, ec.data_offset) != (vid, data) {
+            let (found_vid, found_data) = (ec.vid_hdr_offset, ec.data_offset);
             return Some(format!(
-                "EC header: VID header and data at {found:?} bytes, those of PEB 0 at {own:?}"
+                "EC header: VID header and data at {found_vid} and {found_data} bytes, those of PEB 0 at {vid} and {data}"
             ));
         }
         let differs = ec.image_seq != self.image_seq && ec.image_seq != 0 && self.image_seq != 0;

@@ -301,7 +301,7 @@ fn an_image_that_is_damaged_is_refused() {
         (
             3,
             |peb| change_ec(peb, |ec| ec.data_offset = 2048),
-            "EC header: VID header and data at (512, 2048) bytes",
+            "EC header: VID header and data at 512 and 2048 bytes",
         ),
         (3, |peb| peb[VID + 20] ^= 1, "VID header: header CRC"),
         (
