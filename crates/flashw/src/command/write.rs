@@ -43,6 +43,11 @@ pub(crate) const WRITE: Command = Command {
         SHA256,
         NO_VERIFY,
         write_ubi::ERASE_COUNTER,
+        switch(
+            "trust-crc",
+            ' ',
+            "UBI: do not read LEBs whose header has the right CRC; much faster, but keeps data that have rotted",
+        ),
         switch("in-place", ' ', "A UBI volume: change it LEB by LEB instead of making a new one"),
         FORCE,
         GEOMETRY,
@@ -147,7 +152,8 @@ fn write(args: &Args) -> Result {
     let target = Target::find(args.operand(1).unwrap_or_default())?;
     let (mut source, image) = open(args.operand(0).unwrap_or_default(), args)?;
     let is_volume = matches!(target, Target::Volume { .. });
-    let misplaced = [("in-place", is_volume), ("erase-counter", matches!(image, Image::Ubi(_)))];
+    let is_ubi = !is_volume && matches!(image, Image::Ubi(_));
+    let misplaced = [("in-place", is_volume), ("erase-counter", is_ubi), ("trust-crc", is_ubi)];
     if let Some((name, _)) = misplaced.iter().find(|(name, fits)| !fits && args.has(name)) {
         return Err(Failure::usage(format_args!(
             "--{name} has no meaning for {} onto {}",

@@ -57,6 +57,7 @@ fn options(args: &Args) -> Result<Options> {
     let mut options = Options::default();
     options.assumed_count = args.number("erase-counter")?;
     options.verify = !args.has("no-verify");
+    options.trust_crc = args.has("trust-crc");
     options.vid_hdr_offset = args.number("vid-hdr-offset")?;
     options.sha256 = digest(args)?;
     Ok(options)

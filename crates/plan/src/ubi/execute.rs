@@ -18,7 +18,7 @@ use flashwright_ubi::format::{
     EcHdr, HEADER_LEN, LAYOUT_LEBS, LAYOUT_VOLUME, MAX_ERASE_COUNT, VidHdr, VolumeType, compat,
 };
 
-use super::image::{Checker, Held, ImageLeb, leb_of, vid_of};
+use super::image::{Checker, DataSum, Held, ImageLeb, leb_of, vid_of};
 use super::plan::{Content, Mode, Plan};
 use super::survey::{Claim, NONE, PebState, Seq, What, can_invalidate, compare_leb, headers, same_leb};
 use crate::bytes::fingerprint;
@@ -485,7 +485,12 @@ impl Run<'_> {
         let header = VidHdr { sqnum: self.sqnum, ..*header };
         self.sqnum += 1;
         let header = match VolumeType::from_flash(header.volume_type) {
-            // Written anew, not moved.
+            // As the kernel has it of a LEB that it has changed as a whole: with its CRC, for later runs.
+            Some(VolumeType::Dynamic) if header.volume_id != LAYOUT_VOLUME => {
+                let sum = DataSum::of(data, geometry);
+                let copy_flag = u8::from(sum.size > 0);
+                VidHdr { copy_flag, data_size: sum.size, data_crc: sum.crc, ..header }
+            }
             Some(VolumeType::Dynamic) => VidHdr { copy_flag: 0, data_size: 0, data_crc: 0, ..header },
             _ => VidHdr { copy_flag: 0, ..header },
         };

@@ -31,7 +31,37 @@ pub(super) struct ImageLeb {
     pub(super) peb: u32,
     /// Of all its bytes, so that an image that changes is seen.
     pub(super) fingerprint: u32,
+    /// As its VID header may have it, where that was asked for.
+    pub(super) sum: DataSum,
     sqnum: u64,
+}
+
+/// Size and CRC of the data of a LEB, as in VID headers; nothing for one that is blank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct DataSum {
+    /// Bytes up to the end of the last page that is not blank.
+    pub(super) size: u32,
+    pub(super) crc: u32,
+}
+
+impl DataSum {
+    pub(super) fn of(data: &[u8], geometry: &UbiGeometry) -> Self {
+        let page = usize::try_from(geometry.min_io_size()).unwrap_or(1);
+        let blank = data.rchunks(page).take_while(|page| is_blank(page)).map(<[u8]>::len).sum();
+        let used = data.get(..data.len().saturating_sub(blank)).unwrap_or_default();
+        if used.is_empty() {
+            return DataSum::default();
+        }
+        // At most a PEB.
+        DataSum { size: u32::try_from(used.len()).unwrap_or(u32::MAX), crc: crc32_from_ones(used) }
+    }
+
+    /// That of a VID header, where it has one.
+    pub(super) fn in_header(header: &VidHdr) -> Option<Self> {
+        let is_static = VolumeType::from_flash(header.volume_type) == Some(VolumeType::Static);
+        let has = is_static || header.copy_flag != 0;
+        has.then_some(DataSum { size: header.data_size, crc: header.data_crc })
+    }
 }
 
 impl ImageLeb {
@@ -278,7 +308,8 @@ fn peb_size_of(source: &mut dyn Source) -> Result<Option<u32>, Box<Error>> {
 }
 
 impl ImageIndex {
-    /// Reads the whole image, one PEB at a time into `buffer`; `None` with refusals when it is not sound.
+    /// Reads the whole image, one PEB at a time into `buffer`; `None` with refusals when it is not sound. `sums` for
+    /// [`ImageLeb::sum`].
     ///
     /// # Errors
     /// When the source cannot be read.
@@ -288,6 +319,7 @@ impl ImageIndex {
         checker: &mut Checker<'_>,
         buffer: &mut [u8],
         hash: &mut Option<sha2::Sha256>,
+        sums: bool,
     ) -> Result<Option<Self>, Box<Error>> {
         let geometry = *checker.geometry;
         let mut tables = Vec::new();
@@ -303,8 +335,13 @@ impl ImageIndex {
                     let unfinished =
                         header.copy_flag != 0 && data_fault(&header, buffer, &geometry).is_some();
                     let fingerprint = fingerprint(leb_of(buffer, &geometry));
+                    let sum = match (sums, header.used_ebs) {
+                        (false, _) => DataSum::default(),
+                        (true, 0) => DataSum::of(leb_of(buffer, &geometry), &geometry),
+                        (true, _) => DataSum { size: header.data_size, crc: header.data_crc },
+                    };
                     let (volume, lnum, sqnum) = (header.volume_id, header.lnum, header.sqnum);
-                    lebs.push((unfinished, ImageLeb { volume, lnum, peb, fingerprint, sqnum }));
+                    lebs.push((unfinished, ImageLeb { volume, lnum, peb, fingerprint, sum, sqnum }));
                     if header.used_ebs > 0 {
                         note_static(&mut statics, volume, header.used_ebs);
                     }

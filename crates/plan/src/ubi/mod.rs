@@ -49,6 +49,11 @@ pub struct Options {
     pub sha256: Option<Sha256>,
     /// Whether all that is written is read back and compared. Default yes.
     pub verify: bool,
+    /// Whether a LEB stays unread when its VID header has the CRC of what it is to be, and its last page is right; likewise a
+    /// PEB that is free by its headers and its last page. Default no: all that stays is read and compared. Much faster, but
+    /// data that have rotted since they were written stay as they are. The CRC is in the headers of static volumes, of what
+    /// this writer has written, and of LEBs that the kernel has moved or changed as a whole.
+    pub trust_crc: bool,
     /// For [`format()`]: bytes from the start of a PEB to its VID header. `None`, the default: as the kernel has it.
     pub vid_hdr_offset: Option<u32>,
     /// PEBs of the whole chip, which the kernel's reserve for bad ones is made for. `None`, the default: those of the device.
@@ -63,6 +68,7 @@ impl Default for Options {
             assumed_count: None,
             sha256: None,
             verify: true,
+            trust_crc: false,
             vid_hdr_offset: None,
             chip_peb_count: None,
             max_beb_per1024: None,

@@ -164,14 +164,15 @@ pub fn plan(
     let sizes = flash.geometry();
     let mut refusals = Vec::new();
     let mut buffer = vec![0; sizes.eraseblock_size as usize];
-    let looked = look(source, &sizes, options.sha256, &mut refusals, &mut buffer)?;
+    let looked = look(source, &sizes, options, &mut refusals, &mut buffer)?;
     let Some(looked) = looked else {
         let refusal = refusals.into_iter().next();
         return Err(refusal.unwrap_or_else(|| not_ubi(&[])).into());
     };
     let mut report = Report::default();
     let mut device = Device::new(flash, &mut report, on_event);
-    let wanted = looked.content.index().map(|index| Wanted { index, source, buffer: &mut buffer });
+    let trust = options.trust_crc;
+    let wanted = looked.content.index().map(|index| Wanted { index, source, buffer: &mut buffer, trust });
     let survey = Survey::read(&mut device, &looked.geometry, wanted)?;
     drop(buffer);
     finish(&mut device, looked, survey, options, refusals)
@@ -206,7 +207,7 @@ pub fn format(
     // As an image without LEBs, so that nothing is kept but free PEBs.
     let index = ImageIndex { lebs: Vec::new(), table: Table::empty(&geometry) };
     let mut none: &[u8] = &[];
-    let wanted = Wanted { index: &index, source: &mut none, buffer: &mut [] };
+    let wanted = Wanted { index: &index, source: &mut none, buffer: &mut [], trust: options.trust_crc };
     let survey = Survey::read(&mut device, &geometry, Some(wanted))?;
     finish(&mut device, Looked { geometry, image_seq, content }, survey, options, Vec::new())
 }
@@ -214,7 +215,7 @@ pub fn format(
 fn look(
     source: &mut dyn Source,
     sizes: &FlashGeometry,
-    sha256: Option<Sha256>,
+    options: &Options,
     refusals: &mut Vec<Refusal>,
     buffer: &mut [u8],
 ) -> Result<Option<Looked>, Box<Error>> {
@@ -245,10 +246,10 @@ fn look(
             }
         }
     } else {
-        let mut hash = sha256.map(|_| sha2::Sha256::new());
-        let index = ImageIndex::read(source, peb_count, &mut checker, buffer, &mut hash)?;
+        let mut hash = options.sha256.map(|_| sha2::Sha256::new());
+        let index = ImageIndex::read(source, peb_count, &mut checker, buffer, &mut hash, options.trust_crc)?;
         let found = hash.map(|hash| Sha256(hash.finalize().into()));
-        if let Err(error) = Error::check_digest(sha256, found) {
+        if let Err(error) = Error::check_digest(options.sha256, found) {
             refusals.push(Refusal::new(word::SHA256, error.to_string()));
         }
         index.map(Content::File)

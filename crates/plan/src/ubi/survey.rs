@@ -6,8 +6,8 @@ use flashwright_ubi::format::{
     VidHdr, VolumeType,
 };
 
-use super::image::{ImageIndex, vid_of};
-use crate::device::{Comparison, Device};
+use super::image::{DataSum, ImageIndex, vid_of};
+use crate::device::{Comparison, Device, unit};
 use crate::error::Error;
 use crate::event::Phase;
 use crate::source::Source;
@@ -114,6 +114,8 @@ pub(super) struct Wanted<'a> {
     pub(super) source: &'a mut dyn Source,
     /// A PEB.
     pub(super) buffer: &'a mut [u8],
+    /// See [`Options::trust_crc`](super::Options::trust_crc).
+    pub(super) trust: bool,
 }
 
 pub(super) fn headers(
@@ -197,6 +199,7 @@ impl Survey {
             state.count = count_of(ec);
             state.seq = self.seq(ec, geometry);
         }
+        let trust = wanted.as_ref().is_some_and(|wanted| wanted.trust);
         // A header that cannot be right is as none; so is one that counts higher than the kernel does.
         let belongs = matches!(state.seq, Seq::Of(_)) && state.count != NONE;
         state.what = match headers.vid {
@@ -205,7 +208,9 @@ impl Survey {
             Ok(vid) if vid.fault(geometry.leb_size()).is_none() => {
                 self.leb(device, geometry, (peb, belongs), &vid, &mut state.leb, wanted)?
             }
-            Err(HeaderFault::Erased) if belongs && !headers.flips && is_free(device, peb)? => What::Free,
+            Err(HeaderFault::Erased) if belongs && !headers.flips && is_free(device, peb, trust)? => {
+                What::Free
+            }
             _ => What::Unclear,
         };
         Ok(state)
@@ -286,11 +291,15 @@ impl Wanted<'_> {
         // The first bytes of a LEB that has changed mostly tell; the others are not read then.
         let data = geometry.data_offset() as usize;
         let first = (data + FIRST_BYTES).min(self.buffer.len());
-        let (head, rest) = self.buffer.split_at_mut(first);
+        let head = self.buffer.get_mut(..first).unwrap_or_default();
         self.source.read_at(held, head)?;
         if !vid_of(head, geometry).is_some_and(|ours| same_leb(&ours, vid)) {
             return Ok(What::Stale);
         }
+        if self.trust && DataSum::in_header(vid) == Some(self.index.lebs[leb as usize].sum) {
+            return self.compare_tail(device, geometry, peb, held, vid);
+        }
+        let (head, rest) = self.buffer.split_at_mut(first);
         let head = compare_leb(device, geometry, peb, 0, head.get(data..).unwrap_or_default())?;
         if head == What::Stale {
             return Ok(head);
@@ -298,6 +307,24 @@ impl Wanted<'_> {
         self.source.read_at(held + first as u64, rest)?;
         let rest = compare_leb(device, geometry, peb, first - data, rest)?;
         Ok(if rest == What::Match { head } else { rest })
+    }
+
+    /// The last page with data, and all behind it: what is cut off while it is written lacks that page, and what was added
+    /// to a LEB after its CRC had been made is behind it.
+    fn compare_tail(
+        &mut self,
+        device: &mut Device<'_>,
+        geometry: &UbiGeometry,
+        peb: u32,
+        held: u64,
+        vid: &VidHdr,
+    ) -> Result<What, Box<Error>> {
+        let page = unit(device.geometry());
+        let start = (vid.data_size as usize).saturating_sub(1) / page * page;
+        let data = geometry.data_offset() as usize + start;
+        let tail = self.buffer.get_mut(data..).unwrap_or_default();
+        self.source.read_at(held + data as u64, tail)?;
+        Ok(compare_leb(device, geometry, peb, start, tail)?)
     }
 }
 
@@ -318,12 +345,13 @@ pub(super) fn compare_leb(
     })
 }
 
-/// Whether all after the EC header is erased, and was read without a wrong bit: a PEB whose erase was cut off may look
+/// Whether all after the EC header, or with `trust` the last page, is erased, and was read without a wrong bit: a PEB whose erase was cut off may look
 /// erased.
-fn is_free(device: &mut Device<'_>, peb: u32) -> Result<bool, FlashError> {
+fn is_free(device: &mut Device<'_>, peb: u32, trust: bool) -> Result<bool, FlashError> {
     let corrected = device.report.corrected_bits;
-    let start = device.geometry().offset_of(peb) + HEADER_LEN as u64;
-    let len = u64::from(device.geometry().eraseblock_size) - HEADER_LEN as u64;
+    let all = u64::from(device.geometry().eraseblock_size);
+    let len = if trust { (unit(device.geometry()) as u64).min(all) } else { all } - HEADER_LEN as u64;
+    let start = device.geometry().offset_of(peb) + all - len;
     let blank = matches!(device.compare_range(start, len, 0xff)?, Comparison::Equal { .. });
     Ok(blank && device.report.corrected_bits == corrected)
 }

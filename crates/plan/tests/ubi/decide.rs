@@ -124,6 +124,60 @@ fn only_what_differs_is_erased() {
     }
 }
 
+/// Writes with [`ubi::Options::trust_crc`]; how many LEBs it wrote.
+fn trusting(flash: &mut Simulation, image: &[u8]) -> u32 {
+    let mut options = ubi::Options::default();
+    options.trust_crc = true;
+    let mut source = image;
+    let plan = ubi::plan(flash, &mut source, &options, &mut go_on).unwrap();
+    let mut report = ubi::UbiReport::default();
+    let ending = plan.execute(flash, &mut source, &[], &mut report, &mut go_on);
+    assert!(matches!(ending, Ok(Ending::Done)), "{ending:?}");
+    report.lebs_written
+}
+
+#[test]
+fn headers_are_trusted_when_asked_to() {
+    let image = new_image();
+    let attached = found_in(&image, SIZES.eraseblock_size);
+    let mut flash = Simulation::new(SIZES, 1);
+    write(&mut flash, &image).unwrap().done();
+    assert_clean(&mut flash, &attached);
+    let pebs = 0..SIZES.eraseblock_count;
+    let lebs: Vec<u32> =
+        pebs.filter(|&peb| vid(&flash, peb).is_some_and(|vid| vid.volume_id < LAYOUT_VOLUME)).collect();
+    assert_eq!(lebs.len(), 10);
+    let peb = lebs[0];
+    let header = vid(&flash, peb).unwrap();
+    assert!((header.copy_flag, header.volume_type) == (1, Dynamic.to_flash()) && header.data_size > 512);
+    assert_eq!(header.data_crc, crc32_from_ones(&flash.content(peb)[DATA..][..header.data_size as usize]));
+    assert_eq!(trusting(&mut flash, &image), 0);
+    // The first page rots: a run that trusts does not see it, any other does.
+    let rot = |flash: &mut Simulation, at: usize| change(flash, peb, |bytes| bytes[at] ^= 1);
+    rot(&mut flash, DATA);
+    assert_eq!(trusting(&mut flash, &image), 0);
+    assert_eq!(write(&mut flash, &image).unwrap().done().report.lebs_written, 3);
+    assert_clean(&mut flash, &attached);
+    // The last page is looked at in any case.
+    let pebs = 0..SIZES.eraseblock_count;
+    let holds = |peb: &u32| vid(&flash, *peb).is_some_and(|vid| vid.data_size == header.data_size);
+    let peb = pebs.clone().find(holds).unwrap();
+    let last = DATA + header.data_size as usize - 1;
+    change(&mut flash, peb, |bytes| bytes[last] ^= 1);
+    assert_eq!(trusting(&mut flash, &image), 3);
+    assert_clean(&mut flash, &attached);
+    // And so is the last page of one that is free by its headers.
+    let free = pebs.clone().find(|&peb| vid(&flash, peb).is_none()).unwrap();
+    change(&mut flash, free, |bytes| *bytes.last_mut().unwrap() = 0);
+    let erases = flash.erases(free);
+    let mut other = volumes(&SIZES, 8, 1);
+    other[0] = volume("root", Dynamic, vec![7; 3072]);
+    let other = self::image(&SIZES, &other, 0x9999);
+    trusting(&mut flash, &other);
+    assert_eq!(flash.erases(free), erases + 1);
+    assert_clean(&mut flash, &found_in(&other, SIZES.eraseblock_size));
+}
+
 #[test]
 fn lebs_are_found_wherever_they_are() {
     let image = new_image();
