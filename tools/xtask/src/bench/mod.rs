@@ -6,11 +6,13 @@
 //! ubifs      flashwright pack ubifs against mkfs.ubifs                   likewise
 //! memory     flashwright pack on 20 GB                                  peak memory
 //! ubi        flashwright pack ubi against ubinize                        time, CPU, memory
+//! flash      flashw against flashcp and ubiformat, in a guest            time, erases
 //! ```
 //!
 //! Each prints Markdown that can go into `docs/BENCHMARKS.md` as it is.
 
 mod contest;
+mod flash;
 mod input;
 mod jffs2;
 mod machine;
@@ -48,6 +50,8 @@ enum Bench {
     Memory(memory::Options),
     /// Time, CPU and memory against ubinize, on volumes of 512 MB
     Ubi(ubi::Options),
+    /// Time and erases of flashw against flashcp and ubiformat, on flash of a guest
+    Flash(flash::Options),
 }
 
 /// `cargo xtask bench`.
@@ -58,6 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Bench::Ubifs(options) => ubifs::run(options),
         Bench::Memory(options) => memory::run(options),
         Bench::Ubi(options) => ubi::run(options),
+        Bench::Flash(options) => flash::run(options),
     }
 }
 

@@ -13,7 +13,7 @@
 
 mod apt;
 pub(crate) mod cross;
-mod guest;
+pub(crate) mod guest;
 mod host;
 mod kernel;
 mod peers;
