@@ -34,7 +34,7 @@ impl Exit {
     /// That of a refusal, by its word.
     pub(crate) fn of_refusal(word: &str) -> Self {
         match word {
-            "size" | "geometry" | "offset" | "room" | "reserve" => Exit::DoesNotFit,
+            "size" | "geometry" | "offset" | "length" | "range" | "room" | "reserve" => Exit::DoesNotFit,
             "checksum" | "truncated" | "endian" | "kind" | "empty" => Exit::Invalid,
             "sha256" | "digest" => Exit::Verification,
             _ => Exit::Refused,
@@ -115,6 +115,8 @@ impl Failure {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "run it as root",
+        io::ErrorKind::AlreadyExists => "that name or number is taken already",
+        io::ErrorKind::WouldBlock => "wait until the other flashw has ended",
         io::ErrorKind::ResourceBusy => "unmount or detach what uses it: `flashw info` says what does",
         _ => "",
     }

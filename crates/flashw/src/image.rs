@@ -42,7 +42,11 @@ fn standard_input() -> Result<File> {
 fn open_file(name: &OsStr, args: &Args) -> Result<Box<dyn Source>> {
     let len = args.size("length")?;
     let path = Path::new(name);
-    let file = File::open(path).map_err(at("open", path))?;
+    let is_target = ["mtd:", "ubi"].iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes()));
+    let file = File::open(path).map_err(|error| match at("open", path)(error) {
+        failure if is_target => failure.help(format_args!("the image comes first, then the target")),
+        failure => failure,
+    })?;
     let kind = file.metadata().map_err(at("look at", path))?.file_type();
     if !kind.is_file() {
         let message = format_args!("{} is no regular file", path.display());

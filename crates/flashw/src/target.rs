@@ -153,6 +153,11 @@ impl Target {
     /// Opens what has eraseblocks: an MTD, or a file with the geometry given.
     pub(crate) fn open_flash(&self, write: bool, geometry: Option<&str>) -> Result<Box<dyn Flash>> {
         match self {
+            Target::Mtd(number) if write && !mtd::facts(*number)?.writable => {
+                let failure =
+                    Failure::new(Exit::Refused, format_args!("{self} is read-only, as the kernel has it"));
+                Err(failure.help(format_args!("its partition table or its driver says so")))
+            }
             Target::Mtd(number) => Ok(Box::new(MtdFlash::new(Mtd::open(*number, write)?)?)),
             Target::File(path) => {
                 let message = format_args!("{} is a file, no flash", path.display());

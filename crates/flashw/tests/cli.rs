@@ -4,9 +4,8 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
 
-use assert_cmd::Command;
+use common::cli::{command, flashw, folder, program, run};
 use common::{events, noise, squashfs, tree};
 use flashwright_media::UbiGeometry;
 use flashwright_ubi::format::{EcHdr, HEADER_LEN};
@@ -15,26 +14,6 @@ use flashwright_ubi::{Content, Options, Volume};
 const NOR: &str = "nor:64K";
 const NAND: &str = "nand:16K:512";
 const PEB: usize = 16 << 10;
-
-fn flashw(folder: &Path, words: &[&str], input: &[u8]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flashw"));
-    command.current_dir(folder).args(words).write_stdin(input).output().unwrap()
-}
-
-/// Runs it; it must end with that exit code. Returns what it printed, both ways.
-fn run(folder: &Path, words: &[&str], code: i32) -> (Vec<u8>, String) {
-    let output = flashw(folder, words, b"");
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{words:?}: {errors}");
-    (output.stdout, errors)
-}
-
-fn folder(flash_len: usize, image: &[u8]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("flash"), vec![0xff; flash_len]).unwrap();
-    fs::write(folder.path().join("image"), image).unwrap();
-    folder
-}
 
 #[test]
 fn an_image_is_written_verified_and_read() {
@@ -83,6 +62,8 @@ fn a_pipe_is_taken_with_its_length() {
     assert!(fs::read(folder.path().join("flash")).unwrap().starts_with(&image));
     let short = write("200001", &digest);
     assert_eq!(short.status.code(), Some(1));
+    let report = &events(&short.stdout, "report")[0];
+    assert_eq!((&report["done"], &report["kept"]), (&false.into(), &2.into()), "what was done is said");
     let error = &events(&short.stdout, "error")[0];
     assert!(error["message"].as_str().unwrap().contains("ends after 200000 bytes of 200001"), "{error}");
 }
@@ -159,9 +140,8 @@ fn help_is_there_for_everything() {
 fn links_by_other_names_take_other_options() {
     let folder = folder(1 << 20, &noise(1000, 1));
     let link = folder.path().join("flashcp");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_flashw"), &link).unwrap();
-    let output =
-        Command::new(&link).args(["-v", "image", "/dev/null"]).current_dir(&folder).output().unwrap();
+    std::os::unix::fs::symlink(program(), &link).unwrap();
+    let output = command(&link).args(["-v", "image", "/dev/null"]).current_dir(&folder).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("/dev/null is no MTD"), "{error}");

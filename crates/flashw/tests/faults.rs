@@ -183,10 +183,14 @@ impl UbiEnd {
     }
 }
 
+/// Calls that old kernels do not know: `MEMERASE64` (Linux 2.6.31), `MEMREAD` (6.1), `MEMWRITE` (3.1).
+const NEW_CALLS: [u32; 3] = [0x4010_4d14, 0xc040_4d1a, 0xc030_4d18];
+
 /// A page that cannot be read any more, in a raw image.
 struct Grave {
     wrote: StepId,
-    verifies: [StepId; 3],
+    /// The last one without those calls.
+    verifies: [StepId; 4],
     read: StepId,
     damaged: StepId,
     again: StepId,
@@ -197,7 +201,9 @@ impl Grave {
     fn steps(vm: &mut Vm, flashw: &Program, nanddump: &Program) -> Self {
         let target = target(GRAVE_PART);
         let wrote = json(vm, flashw, &["write", "/raw1", &target]);
-        let verifies = [(); 3].map(|()| json(vm, flashw, &["verify", "/raw1", &target]));
+        let old = flashw.without(&NEW_CALLS);
+        let programs = [flashw, flashw, flashw, &old];
+        let verifies = programs.map(|flashw| json(vm, flashw, &["verify", "/raw1", &target]));
         let read = json(vm, flashw, &["read", &target, "-o", "/tmp/read"]);
         let damaged = json(vm, flashw, &["read", &target, "-o", "/tmp/damaged", "--damaged"]);
         let again = json(vm, flashw, &["write", "/raw1", &target]);
@@ -211,9 +217,11 @@ impl Grave {
         for &step in &self.verifies[..2] {
             assert_eq!(end_of(report, step, 0, "verdict")["equal"], true);
         }
-        let verdict = end_of(report, self.verifies[2], 5, "verdict");
-        let first = verdict["first"].as_str().unwrap();
-        assert_eq!(first, format!("at {at:#010x} (eraseblock 4) the error correction gave up"));
+        for &step in &self.verifies[2..] {
+            let verdict = end_of(report, step, 5, "verdict");
+            let first = verdict["first"].as_str().unwrap();
+            assert_eq!(first, format!("at {at:#010x} (eraseblock 4) the error correction gave up"));
+        }
         let error = end_of(report, self.read, 5, "error");
         let message = error["message"].as_str().unwrap();
         assert!(message.contains(&format!("{at:#010x}")) && error["help"] == "--damaged reads on", "{error}");
@@ -304,6 +312,38 @@ impl Flips {
     }
 }
 
+/// The same on a kernel that is old.
+struct Old {
+    big: Vec<StepId>,
+    raw: Vec<StepId>,
+    ubi: Vec<StepId>,
+    erased: StepId,
+    end: UbiEnd,
+}
+
+impl Old {
+    fn steps(vm: &mut Vm, flashw: &Program) -> Self {
+        let old = &flashw.without(&NEW_CALLS);
+        let big = (0..4).map(|_| json(vm, old, &["verify", "/big", &target(BIG_PART)])).collect();
+        let raw = writes(vm, old, "raw", FIRST_PART, 2);
+        let ubi = writes(vm, old, "ubi", GRAVE_UBI_PART, 3);
+        let end = UbiEnd::steps(vm, old, GRAVE_UBI_PART);
+        Old { big, raw, ubi, erased: json(vm, old, &["erase", &target(RAW_PART)]), end }
+    }
+
+    fn check(&self, report: &Report) {
+        let bits = |&step: &StepId| end_of(report, step, 0, "verdict")["corrected_bits"].as_u64().unwrap();
+        // Four times 4096 pages.
+        assert!(self.big.iter().map(bits).sum::<u64>() > 0);
+        for writes in [&self.raw, &self.ubi] {
+            assert!(went_bad(report, writes).concat().is_empty());
+            assert!(end_of(report, writes[1], 0, "report")["erases"].as_u64().unwrap() > 0);
+        }
+        assert_eq!(end_of(report, self.erased, 0, "report")["erases"], PARTITIONS[RAW_PART]);
+        self.end.check(report, 0);
+    }
+}
+
 #[test]
 fn flash_that_fails_holds_what_was_written() {
     let Some(mut vm) = Vm::amd64() else { return };
@@ -324,6 +364,7 @@ fn flash_that_fails_holds_what_was_written() {
     let unloaded = vm.step(Step::Unload { module: "nandsim".into() });
     let loaded = vm.load_module("nandsim", &format!("{RAM} {} bitflips=1", parts())).unwrap();
     let flips = Flips::steps(&mut vm, &flashw);
+    let old = Old::steps(&mut vm, &flashw);
     let report = vm.run().unwrap();
 
     assert_eq!(went_bad(&report, &raw), [vec![], vec![9], vec![5]]);
@@ -338,4 +379,5 @@ fn flash_that_fails_holds_what_was_written() {
     grave_ubi.check(&report);
     let _ = (report.outcome(unloaded), report.outcome(loaded));
     flips.check(&report);
+    old.check(&report);
 }

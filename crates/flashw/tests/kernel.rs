@@ -96,7 +96,7 @@ fn check_mounted(report: &Report, (written, visit): &(StepId, Visit)) {
 
 /// Mistakes that must not cost anything: words, exit code, and what the message has.
 const REFUSED: [(&[&str], i32, &str); 9] = [
-    (&["write", "/image", "mtd:none"], 1, "there is no mtd:none"),
+    (&["write", "/image", "mtd:none"], 1, "there is no mtd:none there is /dev/mtd0 (mtd:"),
     (&["write", "/large", "mtd:RAM"], 3, "eraseblocks"),
     (&["write", "/damaged", "mtd:RAM"], 4, "cut off"),
     (&["write", "/foreign", "mtd:RAM"], 4, "-endian"),

@@ -134,6 +134,8 @@ fn a_pc_boots_from_memory() {
     for (step, code) in refused {
         end_of(&report, step, code, "error");
     }
+    let disk = end_of(&report, refused[4].0, 6, "error");
+    assert_eq!(disk["message"], "/dev/vda is a disk, no flash");
     mounted.iter().for_each(|mounted| mounted.check(&report));
     end_of(&report, written, 0, "report");
     let said = report.outcome(switched).data.clone().unwrap();

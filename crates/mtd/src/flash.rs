@@ -127,6 +127,9 @@ fn geometry(facts: &Facts) -> Result<FlashGeometry, String> {
     })
 }
 
+/// Kernel: `ENOTSUPP`, which drivers of NAND hand out by mistake.
+const NOT_SUPPORTED: Errno = Errno::from_raw_os_error(524);
+
 /// What a refusal of the kernel means for the flash.
 fn fault(op: FlashOp, error: Error) -> FlashFault {
     let errno = Errno::from_io_error(error.cause());
@@ -136,7 +139,7 @@ fn fault(op: FlashOp, error: Error) -> FlashFault {
         Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) if writes => FlashFault::Locked,
         Some(Errno::BADMSG) => FlashFault::Uncorrectable,
         _ if error.cause().kind() == io::ErrorKind::Unsupported => FlashFault::Unsupported,
-        Some(Errno::NOTTY) => FlashFault::Unsupported,
+        Some(Errno::NOTTY | NOT_SUPPORTED) => FlashFault::Unsupported,
         _ => FlashFault::Device(error.into()),
     }
 }

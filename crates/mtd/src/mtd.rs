@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
+
 use crate::error::{Error, Result};
 pub use crate::ioctl::OobMode;
 use crate::{ioctl, sysfs};
@@ -140,14 +142,20 @@ pub struct Mtd {
 }
 
 impl Mtd {
-    /// Opens `/dev/mtdN`, for writing when asked to.
+    /// Opens `/dev/mtdN`, for writing when asked to: then nobody else can open it so at the same time, as far as they use this
+    /// function (the kernel would let them).
     ///
     /// # Errors
-    /// When there is no such device, or it may not be written.
+    /// When there is no such device, it may not be written, or somebody else writes to it ([`io::ErrorKind::WouldBlock`]).
     pub fn open(number: u32, write: bool) -> Result<Self> {
         let path = PathBuf::from(format!("/dev/mtd{number}"));
-        let file = OpenOptions::new().read(true).write(write).open(&path);
-        Ok(Mtd { file: file.map_err(Error::new("open", &path))?, path, facts: facts(number)? })
+        let file =
+            OpenOptions::new().read(true).write(write).open(&path).map_err(Error::new("open", &path))?;
+        if write {
+            let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+            locked.map_err(|error| Error::new("be the only one who writes to", &path)(error.into()))?;
+        }
+        Ok(Mtd { file, path, facts: facts(number)? })
     }
 
     pub(crate) fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> Error {

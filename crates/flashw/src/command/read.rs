@@ -55,6 +55,11 @@ impl Sink {
                 .map_err(|error| Failure::io(format_args!("cannot write: {error}")))?;
             return Ok(Sink { out: out.into(), renamed: None });
         };
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            // A device or a pipe is written to, not replaced.
+            let file = File::options().write(true).open(path).map_err(at("write", path))?;
+            return Ok(Sink { out: file, renamed: None });
+        }
         let mut new = path.as_os_str().to_owned();
         new.push(".part");
         let new = PathBuf::from(new);
@@ -98,7 +103,7 @@ fn run(args: &Args) -> Result {
             read_flash(flash.as_mut(), args, &mut sink.out)?
         }
     };
-    let to_file = sink.renamed.is_some();
+    let to_file = args.value("output").is_some();
     sink.finish()?;
     report(&target, &totals, args.has("json") && to_file)
 }

@@ -1,6 +1,8 @@
 //! What the tests share: trees, images of them, what `flashw --json` prints, and files and programs in the guest.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+pub mod cli;
+
 use std::num::NonZeroUsize;
 
 use flashwright_media::UbiGeometry;

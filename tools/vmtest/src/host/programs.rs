@@ -31,8 +31,7 @@ impl Program {
         Step::Run { argv: self.argv.iter().cloned().chain(arguments).collect() }
     }
 
-    /// The same, writing to `file` how many bytes of it were in memory at most, in decimal digits. The kernel counts what its
-    /// parent had when it was started, about 1 MB, as its own: it may be less, and not more.
+    /// The same, writing to `file` how many bytes of it were in memory at most, in decimal digits.
     #[must_use]
     pub fn measured(&self, file: &str) -> Self {
         self.wrapped(MEASURED, file)

@@ -3,9 +3,10 @@
 use std::fs;
 use std::io;
 use std::process::{Command, ExitCode};
+use std::thread::sleep;
+use std::time::Duration;
 
 use vmtest::protocol::{MEASURED, WITHOUT};
-use wait4::Wait4;
 
 /// Does what the arguments ask for, when they ask for that; the exit code of the program.
 pub(crate) fn wrapped(arguments: &[String]) -> Option<ExitCode> {
@@ -24,13 +25,28 @@ pub(crate) fn wrapped(arguments: &[String]) -> Option<ExitCode> {
     }))
 }
 
-/// Writes how many bytes of the program were in memory at most to a file. The kernel counts in what its parent had when it
-/// was started, this small program.
+/// Writes how many bytes of the program were in memory at most to a file. Looked at each millisecond: wait4 has the number
+/// too, but musl and the crate that would call it do not agree where on 32-bit CPUs.
 fn measure(mut command: Command, file: &str) -> io::Result<ExitCode> {
-    let ended = command.spawn()?.wait4()?;
-    fs::write(file, ended.rusage.maxrss.to_string())?;
-    let code = ended.status.code().and_then(|code| u8::try_from(code).ok());
+    let mut child = command.spawn()?;
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    let ended = loop {
+        most = peak(&fs::read_to_string(&status).unwrap_or_default()).unwrap_or(most);
+        match child.try_wait()? {
+            Some(ended) => break ended,
+            None => sleep(Duration::from_millis(1)),
+        }
+    };
+    fs::write(file, most.to_string())?;
+    let code = ended.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Bytes of `VmHWM:     1234 kB`; not there once a program has ended.
+fn peak(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 /// Becomes the program, for which ioctls of those numbers, in hexadecimal digits, are unknown.
