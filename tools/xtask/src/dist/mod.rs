@@ -35,13 +35,9 @@ const SMALL: [&str; 2] = [cross::MIPS.name, cross::MIPSEL.name];
 /// unwinding, nothing for `{:?}`, code that stays where it is linked to.
 const FLAGS: &str = "-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none \
                      -Cforce-unwind-tables=no -Clink-arg=-Wl,--no-eh-frame-hdr -Crelocation-model=static";
-/// What makes it smaller still: checksums with small tables, which are slower; and what LLVM can do for MIPS and does not do
-/// unasked: it fills delay slots with what is jumped to, makes calls at the end of a function jumps, and saves only what a
-/// called function changes.
-const SMALL_FLAGS: &str = "--cfg=flashwright_small --cfg=sha2_backend=\"soft\" --cfg=sha2_backend_soft=\"compact\" \
-                           -Cllvm-args=-disable-mips-df-forward-search=false \
-                           -Cllvm-args=-disable-mips-df-succbb-search=false \
-                           -Cllvm-args=-mips-tail-calls -Cllvm-args=-enable-ipra";
+/// What makes it smaller still, and slower: checksums with small tables.
+const SMALL_FLAGS: &str =
+    "--cfg=flashwright_small --cfg=sha2_backend=\"soft\" --cfg=sha2_backend_soft=\"compact\"";
 /// Where size is not all: as the compiler optimises elsewhere.
 const FAST: &str = "3";
 
