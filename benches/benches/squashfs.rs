@@ -30,7 +30,7 @@ fn written(tree: &Tree, compression: Compression) -> Vec<u8> {
 
 fn len(tree: &Tree) -> BytesCount {
     BytesCount::new(
-        tree.walk().filter_map(|entry| entry.node.content()).map(|content| content.len()).sum::<u64>(),
+        tree.walk().filter_map(|entry| entry.node.into_content()).map(|content| content.len()).sum::<u64>(),
     )
 }
 
@@ -59,7 +59,7 @@ fn read_data(bencher: Bencher<'_, '_>, compression: Compression) {
     let read = image(&tree, compression).tree().unwrap();
     bencher.counter(len(&tree)).bench_local(|| {
         let mut buffer = Vec::new();
-        for content in read.walk().filter_map(|entry| entry.node.content()) {
+        for content in read.walk().filter_map(|entry| entry.node.into_content()) {
             buffer.resize(usize::try_from(content.len()).unwrap(), 0);
             content.reader().read_exact_at(0, &mut buffer).unwrap();
         }

@@ -245,7 +245,7 @@ impl Reader {
     /// A directory that is there already keeps its entries and takes the new metadata.
     fn directory(&mut self, entry: &Entry) -> Result<(), Error> {
         let existing =
-            self.tree.resolve(&entry.path).filter(|&id| self.tree.node(id).kind() == Kind::Directory);
+            self.tree.resolve(&entry.path).filter(|&id| self.tree.kind(id) == Kind::Directory);
         if let Some(id) = existing {
             self.made_up.remove(&id);
             self.tree.node_mut(id).metadata = entry.metadata();
@@ -269,7 +269,7 @@ impl Reader {
             return Err(entry.problem("the root can only be a directory"));
         }
         match self.tree.resolve(directory) {
-            Some(id) if self.tree.node(id).kind() == Kind::Directory => Ok((id, name.to_vec())),
+            Some(id) if self.tree.kind(id) == Kind::Directory => Ok((id, name.to_vec())),
             Some(_) => Err(entry.problem("what should be its directory is something else")),
             None if self.rules == Rules::Cpio => Ok((self.make(entry, directory)?, name.to_vec())),
             None => Err(entry.problem("no entry for its directory comes before it, so Linux leaves it out")),
@@ -300,7 +300,7 @@ impl Reader {
     /// Makes room for an entry that is no directory.
     fn remove(&mut self, entry: &Entry, parent: NodeId, name: &[u8]) -> Result<(), Error> {
         let old = self.tree.lookup(parent, name);
-        let full = |id| self.tree.node(id).entries().is_some_and(|entries| !entries.is_empty());
+        let full = |id| self.tree.entries(id).len() > 0;
         if old.is_some_and(full) {
             return Err(entry.problem("it would replace a directory that is not empty"));
         }
@@ -333,7 +333,7 @@ impl Reader {
         let header = &entry.header;
         let device = Device { major: header.rdev_major, minor: header.rdev_minor };
         let kind = match entry.kind {
-            Kind::Directory => NodeKind::Directory(flashwright_tree::Directory::new()),
+            Kind::Directory => NodeKind::Directory,
             Kind::File => NodeKind::File(self.archive.content(entry.body, header.filesize.into())),
             Kind::Symlink => NodeKind::Symlink(self.target(entry)?),
             Kind::CharDevice => NodeKind::CharDevice(device),

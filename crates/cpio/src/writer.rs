@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use flashwright_tree::{Content, Device, Kind, Node, NodeKind, Tree, WalkEntry};
+use flashwright_tree::{Content, Device, Node, NodeKind, Tree, WalkEntry};
 
 use crate::compress::Encoder;
 use crate::format::{ALIGNMENT, HEADER_LEN, Header, MAX_NAME, MAX_PATH, TRAILER, padding};
@@ -114,10 +114,10 @@ impl Plan<'_> {
         self.summary
     }
 
-    fn account(&mut self, entry: &WalkEntry<'_>, last: bool) {
+    fn account(&mut self, entry: &WalkEntry, last: bool) {
         let metadata = &entry.node.metadata;
         self.summary.entries += 1;
-        self.unpadded_len += entry_len(stored_name(&entry.path).len(), body_len(entry.node, last));
+        self.unpadded_len += entry_len(stored_name(&entry.path).len(), body_len(&entry.node, last));
         if entry.first {
             self.summary.nodes += 1;
             self.summary.data_len += entry.node.content().map_or(0, Content::len);
@@ -171,8 +171,8 @@ impl Plan<'_> {
         write_zeros(output, self.summary.archive_len - self.unpadded_len)
     }
 
-    fn header(&self, entry: &WalkEntry<'_>, ino: u32, last: bool) -> Header {
-        let node = entry.node;
+    fn header(&self, entry: &WalkEntry, ino: u32, last: bool) -> Header {
+        let node = &entry.node;
         let metadata = &node.metadata;
         let device = node.device().unwrap_or(Device { major: 0, minor: 0 });
         Header {
@@ -190,15 +190,12 @@ impl Plan<'_> {
     }
 
     /// Names of a node; of a directory what `ls -l` shows, its own `.` and its subdirectories' `..` included.
-    fn link_count(&self, entry: &WalkEntry<'_>) -> u32 {
-        match entry.node.entries() {
-            None => self.name_counts[entry.id.index()],
-            Some(entries) => {
-                let is_directory = |id| self.tree.node(id).kind() == Kind::Directory;
-                let below = entries.values().filter(|&&id| is_directory(id)).count();
-                u32::try_from(below).unwrap_or(u32::MAX).saturating_add(2)
-            }
+    fn link_count(&self, entry: &WalkEntry) -> u32 {
+        if !entry.node.is_directory() {
+            return self.name_counts[entry.id.index()];
         }
+        let below = self.tree.entries(entry.id).filter(|(_, id)| self.tree.is_directory(*id)).count();
+        u32::try_from(below).unwrap_or(u32::MAX).saturating_add(2)
     }
 }
 
@@ -223,7 +220,7 @@ impl<W: Write> Write for Counter<'_, W> {
 }
 
 /// Counts one name of a node off; true when it was the last.
-fn take_name(remaining: &mut [u32], entry: &WalkEntry<'_>) -> bool {
+fn take_name(remaining: &mut [u32], entry: &WalkEntry) -> bool {
     let left = &mut remaining[entry.id.index()];
     *left -= 1;
     *left == 0
@@ -253,7 +250,7 @@ const fn entry_len(name_len: usize, body_len: u64) -> u64 {
     head + padding(head, ALIGNMENT) + body_len + padding(body_len, ALIGNMENT)
 }
 
-fn check_entry(entry: &WalkEntry<'_>, options: &Options) -> Result<(), Error> {
+fn check_entry(entry: &WalkEntry, options: &Options) -> Result<(), Error> {
     let metadata = &entry.node.metadata;
     let limit =
         |what: String, limit, remedy| Err(Error::Limit { path: entry.path.clone(), what, limit, remedy });
@@ -301,7 +298,7 @@ fn check_entry(entry: &WalkEntry<'_>, options: &Options) -> Result<(), Error> {
     check_kind(entry)
 }
 
-fn check_kind(entry: &WalkEntry<'_>) -> Result<(), Error> {
+fn check_kind(entry: &WalkEntry) -> Result<(), Error> {
     let limit =
         |what: String, limit, remedy| Err(Error::Limit { path: entry.path.clone(), what, limit, remedy });
     match &entry.node.kind {
@@ -335,13 +332,13 @@ fn write_head(output: &mut impl Write, mut header: Header, name: &[u8]) -> Resul
     write_zeros(output, zeros)
 }
 
-fn write_body(output: &mut impl Write, entry: &WalkEntry<'_>, last: bool) -> Result<(), Error> {
+fn write_body(output: &mut impl Write, entry: &WalkEntry, last: bool) -> Result<(), Error> {
     match &entry.node.kind {
         NodeKind::File(content) if last => write_content(output, content, &entry.path)?,
         NodeKind::Symlink(target) => output.write_all(target).map_err(Error::Write)?,
         _ => {}
     }
-    write_zeros(output, padding(body_len(entry.node, last), ALIGNMENT))
+    write_zeros(output, padding(body_len(&entry.node, last), ALIGNMENT))
 }
 
 fn write_content(output: &mut impl Write, content: &Content, path: &[u8]) -> Result<(), Error> {

@@ -432,7 +432,7 @@ prop_compose! {
 fn step_kind(step: &Step) -> NodeKind {
     let device = Device { major: step.owner.0 & Device::MAX_MAJOR, minor: step.owner.1 & Device::MAX_MINOR };
     match step.kind {
-        0 | 1 => NodeKind::Directory(Default::default()),
+        0 | 1 => NodeKind::Directory,
         2 => NodeKind::Symlink(step.data.iter().map(|&byte| byte.max(1)).collect()),
         3 => NodeKind::CharDevice(device),
         4 => NodeKind::BlockDevice(device),
@@ -459,7 +459,7 @@ fn tree_of(steps: &[Step]) -> Tree {
         (metadata.uid, metadata.gid) = step.owner;
         metadata.mtime = Timestamp::from_seconds(step.mtime.into());
         let node = Node::new(metadata, step_kind(step));
-        let is_directory = node.entries().is_some();
+        let is_directory = node.is_directory();
         // A name that is taken or cannot be is left out.
         let Ok(id) = tree.insert(parent, &step.name, node) else { continue };
         if is_directory { &mut directories } else { &mut others }.push(id);

@@ -16,7 +16,7 @@ use crate::{ExtractError, Extraction, First, last_name, parent_path};
 const CHUNK: usize = 1 << 20;
 
 impl Extraction<'_> {
-    pub(crate) fn create(&mut self, entry: &WalkEntry<'_>) -> Result<(), ExtractError> {
+    pub(crate) fn create(&mut self, entry: &WalkEntry) -> Result<(), ExtractError> {
         let name = last_name(&entry.path);
         check_name(name).map_err(|error| ExtractError::Name { path: entry.path.clone(), error })?;
         if !entry.first {
@@ -30,10 +30,10 @@ impl Extraction<'_> {
     }
 
     /// Creates the node under its first name. False when the host cannot have it.
-    fn create_new(&mut self, entry: &WalkEntry<'_>, name: &OsStr) -> Result<bool, ExtractError> {
+    fn create_new(&mut self, entry: &WalkEntry, name: &OsStr) -> Result<bool, ExtractError> {
         let path = &entry.path;
         match &entry.node.kind {
-            NodeKind::Directory(_) => {
+            NodeKind::Directory => {
                 let parent = self.directories.at(parent_path(path))?;
                 fs::mkdirat(parent, name, Mode::RWXU)
                     .map_err(|error| ExtractError::node(path, "create the directory", error))?;
@@ -56,7 +56,7 @@ impl Extraction<'_> {
         Ok(true)
     }
 
-    fn device(&mut self, entry: &WalkEntry<'_>, name: &OsStr, device: Device) -> Result<bool, ExtractError> {
+    fn device(&mut self, entry: &WalkEntry, name: &OsStr, device: Device) -> Result<bool, ExtractError> {
         if self.options.privileged {
             match self.node(entry, name, fs::makedev(device.major, device.minor)) {
                 Ok(()) => {
@@ -68,11 +68,11 @@ impl Extraction<'_> {
                 Err(error) => return Err(ExtractError::node(&entry.path, "create the device", error)),
             }
         }
-        self.manifest.device(&entry.path, entry.node, device);
+        self.manifest.device(&entry.path, &entry.node, device);
         Ok(false)
     }
 
-    fn node(&mut self, entry: &WalkEntry<'_>, name: &OsStr, device: u64) -> Result<(), Errno> {
+    fn node(&mut self, entry: &WalkEntry, name: &OsStr, device: u64) -> Result<(), Errno> {
         let kind = match entry.node.kind {
             NodeKind::CharDevice(_) => FileType::CharacterDevice,
             NodeKind::BlockDevice(_) => FileType::BlockDevice,
@@ -85,22 +85,22 @@ impl Extraction<'_> {
     }
 
     /// Metadata of what cannot be opened: it is held by a descriptor that only names it.
-    fn special_metadata(&mut self, entry: &WalkEntry<'_>, name: &OsStr) -> Result<(), ExtractError> {
+    fn special_metadata(&mut self, entry: &WalkEntry, name: &OsStr) -> Result<(), ExtractError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let parent = self.directories.at(parent_path(&entry.path))?;
         let held = fs::openat(parent, name, flags, Mode::empty());
         let held = held.map_err(|error| ExtractError::node(&entry.path, "open it", error))?;
-        self.finish(&entry.path, entry.node, &Object::Held(held))
+        self.finish(&entry.path, &entry.node, &Object::Held(held))
     }
 
-    fn file(&mut self, entry: &WalkEntry<'_>, name: &OsStr, content: &Content) -> Result<(), ExtractError> {
+    fn file(&mut self, entry: &WalkEntry, name: &OsStr, content: &Content) -> Result<(), ExtractError> {
         let path = &entry.path;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let parent = self.directories.at(parent_path(path))?;
         let file = fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| ExtractError::node(path, "create the file", error))?;
         self.data(path, &file, content)?;
-        self.finish(path, entry.node, &Object::Open(file))
+        self.finish(path, &entry.node, &Object::Open(file))
     }
 
     fn data(&mut self, path: &[u8], file: &OwnedFd, content: &Content) -> Result<(), ExtractError> {
@@ -126,7 +126,7 @@ impl Extraction<'_> {
     }
 
     /// One more name of a node that is there.
-    fn link(&mut self, entry: &WalkEntry<'_>) -> Result<(), ExtractError> {
+    fn link(&mut self, entry: &WalkEntry) -> Result<(), ExtractError> {
         let path = &entry.path;
         // A walk shows the first name of a node before the others, so there is one.
         let Some(First { path: first, exists }) = self.first_names.get(&entry.id).cloned() else {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use flashwright_tree::{Metadata, Node, NodeKind, WalkEntry};
+use flashwright_tree::{Metadata, Node, NodeKind};
 use rustix::fs::{self, AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
@@ -73,10 +73,10 @@ impl Object {
 }
 
 impl Extraction<'_> {
-    pub(crate) fn finish_directory(&mut self, entry: &WalkEntry<'_>) -> Result<(), ExtractError> {
-        let fd = self.directories.at(&entry.path)?.try_clone_to_owned();
-        let fd = fd.map_err(|error| ExtractError::node(&entry.path, "open the directory", error))?;
-        self.finish(&entry.path, entry.node, &Object::Open(fd))
+    pub(crate) fn finish_directory(&mut self, path: &[u8], node: &Node) -> Result<(), ExtractError> {
+        let fd = self.directories.at(path)?.try_clone_to_owned();
+        let fd = fd.map_err(|error| ExtractError::node(path, "open the directory", error))?;
+        self.finish(path, node, &Object::Open(fd))
     }
 
     /// Sets all metadata of an object; what the host does not take goes to the manifest.
@@ -141,7 +141,7 @@ impl Extraction<'_> {
         let mode = node.metadata.permissions;
         match node.kind {
             _ if !other_owner => mode,
-            NodeKind::Directory(_) => (mode & !0o6000) | 0o700,
+            NodeKind::Directory => (mode & !0o6000) | 0o700,
             NodeKind::File(_) => (mode & !0o6000) | 0o400,
             _ => mode & !0o6000,
         }

@@ -24,7 +24,7 @@ mod manifest;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use flashwright_tree::{NodeId, Tree, WalkEntry};
+use flashwright_tree::{NodeId, Tree};
 
 pub use error::ExtractError;
 
@@ -131,10 +131,10 @@ impl Extraction<'_> {
 
     /// Directories get their metadata when nothing is created in them any more: the deepest first.
     fn finish_all(&mut self) -> Result<(), ExtractError> {
-        let directories: Vec<WalkEntry<'_>> =
-            self.tree.walk().filter(|entry| entry.node.entries().is_some()).collect();
-        for entry in directories.iter().rev() {
-            self.finish_directory(entry)?;
+        let directories = self.tree.walk().filter(|entry| entry.node.is_directory());
+        let directories: Vec<_> = directories.map(|entry| (entry.path, entry.id)).collect();
+        for (path, id) in directories.iter().rev() {
+            self.finish_directory(path, &self.tree.node(*id))?;
         }
         Ok(())
     }

@@ -53,8 +53,8 @@ fn add(tree: &mut Tree, path: &str, permissions: u16, kind: NodeKind) -> flashwr
 
 fn sample() -> Tree {
     let mut tree = Tree::new();
-    add(&mut tree, "bin", 0o755, NodeKind::Directory(Default::default()));
-    add(&mut tree, "closed", 0o000, NodeKind::Directory(Default::default()));
+    add(&mut tree, "bin", 0o755, NodeKind::Directory);
+    add(&mut tree, "closed", 0o000, NodeKind::Directory);
     add(&mut tree, "closed/file", 0o000, NodeKind::File(Content::from_bytes(*b"secret")));
     let sh = add(&mut tree, "bin/sh", 0o4755, NodeKind::File(Content::from_bytes(*b"#!")));
     tree.node_mut(sh).metadata.uid = 12;
@@ -128,7 +128,7 @@ fn no_symlink_leads_out() {
     fs::create_dir(&outside).unwrap();
     let mut tree = Tree::new();
     add(&mut tree, "a", 0o777, NodeKind::Symlink(b"../outside".to_vec()));
-    add(&mut tree, "b", 0o777, NodeKind::Directory(Default::default()));
+    add(&mut tree, "b", 0o777, NodeKind::Directory);
     add(&mut tree, "b/file", 0o644, NodeKind::File(Content::from_bytes(*b"x")));
     // What somebody else may do in between: the extraction must not go through it.
     fs::create_dir(&target).unwrap();

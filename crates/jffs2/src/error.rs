@@ -3,7 +3,7 @@
 use std::io;
 
 use flashwright_codec::CodecError;
-use flashwright_tree::{ContentError, display_path};
+use flashwright_tree::{ContentError, TreeError, display_path};
 
 use crate::options::OptionError;
 
@@ -32,6 +32,9 @@ pub enum WriteError {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// A large tree found no room for what is kept of each node.
+    #[error(transparent)]
+    Spill(#[from] TreeError),
     /// The image is longer than the size it was to be padded to.
     #[error(
         "the image needs at least {needed} bytes, the size asked for is {size} bytes; leave files out, compress \

@@ -35,7 +35,7 @@ fn exhaust(bytes: Vec<u8>) -> bool {
 
 fn read_all(tree: &Tree) -> bool {
     let mut buffer = vec![0; 4096];
-    tree.walk().filter_map(|entry| entry.node.content()).all(|content| {
+    tree.walk().filter_map(|entry| entry.node.into_content()).all(|content| {
         // Files may claim any size: the first and the last page of each extent are enough.
         content.extents().iter().take(64).all(|extent| {
             let len = usize::try_from(extent.len.min(4096)).unwrap();

@@ -44,7 +44,7 @@ fn on_host(tree: &Tree, root: &Path) {
         use rustix::fs::FileType;
         let number = |device: flashwright_tree::Device| rustix::fs::makedev(device.major, device.minor);
         match &entry.node.kind {
-            NodeKind::Directory(_) => fs::create_dir(&at).unwrap(),
+            NodeKind::Directory => fs::create_dir(&at).unwrap(),
             NodeKind::File(content) => fs::write(&at, content.to_vec().unwrap()).unwrap(),
             NodeKind::Symlink(target) => symlink(host_path(Path::new(""), target), &at).unwrap(),
             NodeKind::CharDevice(device) => node(FileType::CharacterDevice, number(*device)),

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use flashwright_tree::{
-    Content, Directory, HostFile, Kind, Node, NodeId, NodeKind, Source, Tree, display_path, join_path,
+    Content, HostFile, Kind, Node, NodeId, NodeKind, Source, Tree, display_path, join_path,
 };
 use rustix::fs::FileType;
 
@@ -86,7 +86,7 @@ fn make(
     let (kind, meta) = node_kind(builder, declaration, path, section)?;
     if kind_of(&kind) == Kind::Directory
         && let Some(id) = builder.tree.lookup(spot.directory, spot.name)
-        && builder.tree.node(id).entries().is_some()
+        && builder.tree.is_directory(id)
     {
         builder.claim_directory(id, path, meta.as_ref().unwrap_or(&declaration.meta), origin)?;
         return builder.modify(id, &declaration.meta, path);
@@ -105,7 +105,7 @@ fn make_root(builder: &mut Builder<'_>, declaration: &Declaration, origin: Origi
 
 const fn kind_of(kind: &NodeKind) -> Kind {
     match kind {
-        NodeKind::Directory(_) => Kind::Directory,
+        NodeKind::Directory => Kind::Directory,
         NodeKind::Symlink(_) => Kind::Symlink,
         _ => Kind::File,
     }
@@ -134,7 +134,7 @@ fn node_kind(
         Action::Fifo => NodeKind::Fifo,
         Action::Socket => NodeKind::Socket,
         // The others never come here, see `apply` and `make`.
-        _ => NodeKind::Directory(Directory::new()),
+        _ => NodeKind::Directory,
     };
     Ok((kind, None))
 }
@@ -286,7 +286,7 @@ fn final_target(
                 .at(place)
                 .with_help("the target is a path of the image; symlinks on the way to it are not followed"));
         };
-        if builder.tree.node(id).entries().is_some() {
+        if builder.tree.is_directory(id) {
             return Err(Error::invalid(format!("{shown}: hard link to {target}, which is a directory"))
                 .at(place)
                 .with_help("use a symlink: no file system has hard links to directories"));

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flashwright_tree::{
-    Directory, Kind, Metadata, Node, NodeId, NodeKind, Timestamp, Tree, TreeError, display_path, join_path,
+    Column, Kind, Metadata, Node, NodeId, NodeKind, Timestamp, Tree, TreeError, display_path, join_path,
 };
 
 use crate::declaration::Meta;
 use crate::glob::Globs;
 use crate::options::Chain;
-use crate::{Document, Error, Loaded, Note, Options, Place, Severity, SourceSpec};
+use crate::{Class, Document, Error, Loaded, Note, Options, Place, Severity, SourceSpec};
 
 /// Index into the builder's list of places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub(crate) struct Builder<'o> {
     pub(crate) inodes: HashMap<(u64, u64), NodeId>,
     notes: Vec<Note>,
     places: Vec<Place>,
-    /// Origin of each node, by [`NodeId::index`].
-    origins: Vec<Origin>,
+    /// Index of the origin of each node, by [`NodeId::index`].
+    origins: Column,
     /// Directories that nobody declared: made because something is in them.
     implicit: HashSet<NodeId>,
     /// The image.toml files that are being read, the outermost first.
@@ -45,8 +45,8 @@ pub(crate) struct Builder<'o> {
 #[derive(Debug)]
 pub struct Origins {
     places: Vec<Place>,
-    /// By [`NodeId::index`].
-    origins: Vec<Origin>,
+    /// Index of the place, by [`NodeId::index`].
+    origins: Column,
 }
 
 impl Origins {
@@ -54,8 +54,8 @@ impl Origins {
     /// are there only because something is in them.
     #[must_use]
     pub fn place(&self, id: NodeId) -> Option<&Place> {
-        let origin = self.origins.get(id.index()).filter(|origin| origin.0 > 0)?;
-        self.places.get(origin.0 as usize)
+        let origin = Some(self.origins.get(id.index())).filter(|&origin| origin > 0)?;
+        self.places.get(origin as usize)
     }
 }
 
@@ -75,15 +75,17 @@ impl Spot<'_> {
 
 impl<'o> Builder<'o> {
     pub(crate) fn new(options: &'o Options, chain: Chain) -> Result<Self, Error> {
+        let tree = Tree::spilling(options.temp_dir());
+        let origins = tree.column();
         let mut builder = Builder {
-            tree: Tree::new(),
+            tree,
             options,
             chain,
             base_dir: options.base_dir.clone(),
             inodes: HashMap::new(),
             notes: Vec::new(),
             places: vec![Document::untitled("defaults").whole()],
-            origins: vec![Origin(0)],
+            origins,
             implicit: HashSet::new(),
             included: Vec::new(),
             inputs: Vec::new(),
@@ -143,14 +145,16 @@ impl<'o> Builder<'o> {
     }
 
     fn origin_of(&self, id: NodeId) -> Origin {
-        self.origins.get(id.index()).copied().unwrap_or(Origin(0))
+        Origin(self.origins.get(id.index()))
     }
 
-    fn set_origin(&mut self, id: NodeId, origin: Origin) {
-        if self.origins.len() <= id.index() {
-            self.origins.resize(id.index() + 1, Origin(0));
-        }
-        self.origins[id.index()] = origin;
+    fn set_origin(&mut self, id: NodeId, origin: Origin) -> Result<(), Error> {
+        self.origins.set(id.index(), origin.0).map_err(spill_error)
+    }
+
+    /// Packs a directory that is complete.
+    pub(crate) fn complete(&mut self, directory: NodeId) -> Result<(), Error> {
+        self.tree.compact(directory).map_err(spill_error)
     }
 
     /// Host path as it is opened.
@@ -160,7 +164,7 @@ impl<'o> Builder<'o> {
 
     fn default_directory(&self, path: &[u8]) -> Result<Node, Error> {
         let meta = self.metadata(&Meta::default(), Kind::Directory, path)?;
-        Ok(Node::new(meta, NodeKind::Directory(Directory::new())))
+        Ok(Node::new(meta, NodeKind::Directory))
     }
 
     /// Metadata of a new node: what is stated, else the defaults, after the policies.
@@ -189,7 +193,7 @@ impl<'o> Builder<'o> {
     pub(crate) fn modify(&mut self, id: NodeId, meta: &Meta, path: &[u8]) -> Result<(), Error> {
         let uid = meta.uid.map(|uid| self.chain.uid(uid, path)).transpose()?;
         let gid = meta.gid.map(|gid| self.chain.gid(gid, path)).transpose()?;
-        let kind = self.tree.node(id).kind();
+        let kind = self.tree.kind(id);
         let permissions = meta.permissions.map(|bits| self.chain.permissions(kind, bits));
         let mtime = meta.mtime.map(|mtime| self.chain.mtime(mtime));
         let old = &mut self.tree.node_mut(id).metadata;
@@ -225,7 +229,7 @@ impl<'o> Builder<'o> {
             let so_far = &path[..end];
             end += name.len() + usize::from(end > 0);
             directory = match self.tree.lookup(directory, name) {
-                Some(id) if self.tree.node(id).entries().is_some() => id,
+                Some(id) if self.tree.is_directory(id) => id,
                 Some(id) => return Err(self.not_a_directory(id, &path[..end], wanted, origin)),
                 None => {
                     let node = self.default_directory(&path[..end])?;
@@ -239,7 +243,7 @@ impl<'o> Builder<'o> {
     }
 
     fn not_a_directory(&self, id: NodeId, path: &[u8], wanted: &[u8], origin: Origin) -> Error {
-        let kind = self.tree.node(id).kind();
+        let kind = self.tree.kind(id);
         let (path, wanted) = (display_path(path), display_path(wanted));
         let help = if kind == Kind::Symlink {
             format!(
@@ -258,12 +262,15 @@ impl<'o> Builder<'o> {
         let id = self
             .tree
             .insert(spot.directory, spot.name, node)
-            .map_err(|e| self.tree_error(&e, spot, origin))?;
-        self.set_origin(id, origin);
+            .map_err(|e| self.tree_error(e, spot, origin))?;
+        self.set_origin(id, origin)?;
         Ok(id)
     }
 
-    fn tree_error(&self, error: &TreeError, spot: Spot<'_>, origin: Origin) -> Error {
+    fn tree_error(&self, error: TreeError, spot: Spot<'_>, origin: Origin) -> Error {
+        if matches!(error, TreeError::Spill { .. }) {
+            return spill_error(error);
+        }
         Error::invalid(format!("{}: {error}", display_path(&spot.path()))).at(self.place(origin))
     }
 
@@ -273,8 +280,8 @@ impl<'o> Builder<'o> {
         let Some(old) = self.tree.lookup(spot.directory, spot.name) else {
             return self.insert(spot, node, origin);
         };
-        if node.entries().is_some() && self.tree.node(old).entries().is_some() {
-            self.replace_metadata(old, node.metadata, origin);
+        if node.is_directory() && self.tree.is_directory(old) {
+            self.replace_metadata(old, node.metadata, origin)?;
             return Ok(old);
         }
         self.make_room(spot, old, node.kind(), origin)?;
@@ -287,14 +294,14 @@ impl<'o> Builder<'o> {
             if old == target {
                 return Ok(());
             }
-            self.make_room(spot, old, self.tree.node(target).kind(), origin)?;
+            self.make_room(spot, old, self.tree.kind(target), origin)?;
         }
-        self.tree.link(spot.directory, spot.name, target).map_err(|e| self.tree_error(&e, spot, origin))
+        self.tree.link(spot.directory, spot.name, target).map_err(|e| self.tree_error(e, spot, origin))
     }
 
     fn make_room(&mut self, spot: Spot<'_>, old: NodeId, new: Kind, origin: Origin) -> Result<(), Error> {
         let (before, now) = (self.place(self.origin_of(old)), self.place(origin));
-        let (old_kind, path) = (self.tree.node(old).kind(), spot.path());
+        let (old_kind, path) = (self.tree.kind(old), spot.path());
         let shown = display_path(&path);
         if (old_kind == Kind::Directory) != (new == Kind::Directory) {
             let message = format!("{shown}: a {} and a {} at one path", old_kind.name(), new.name());
@@ -318,10 +325,15 @@ impl<'o> Builder<'o> {
     }
 
     /// Metadata of the root or of a directory that exists, replaced.
-    pub(crate) fn replace_metadata(&mut self, id: NodeId, metadata: Metadata, origin: Origin) {
+    pub(crate) fn replace_metadata(
+        &mut self,
+        id: NodeId,
+        metadata: Metadata,
+        origin: Origin,
+    ) -> Result<(), Error> {
         self.tree.node_mut(id).metadata = metadata;
-        self.set_origin(id, origin);
         self.implicit.remove(&id);
+        self.set_origin(id, origin)
     }
 
     /// Notes that an existing directory is now declared at `origin`. Two declarations in one text must agree.
@@ -335,14 +347,13 @@ impl<'o> Builder<'o> {
         let (before, now) = (self.place(self.origin_of(id)), self.place(origin));
         let same_text = before.span().is_some() && Arc::ptr_eq(before.document(), now.document());
         if same_text && !self.implicit.contains(&id) {
-            let old = &self.tree.node(id).metadata;
-            if self.metadata(meta, Kind::Directory, path)? != *old {
+            let old = self.tree.node(id).metadata;
+            if self.metadata(meta, Kind::Directory, path)? != old {
                 return Err(declared_twice(path, before, now));
             }
         }
-        self.set_origin(id, origin);
         self.implicit.remove(&id);
-        Ok(())
+        self.set_origin(id, origin)
     }
 
     /// The node at `path` and, when it is a directory, all that is in it, each with one of its paths.
@@ -351,8 +362,8 @@ impl<'o> Builder<'o> {
         let mut seen = HashSet::new();
         let mut pending = vec![(id, path.to_vec())];
         while let Some((id, path)) = pending.pop() {
-            let entries = self.tree.node(id).entries().into_iter().flatten();
-            pending.extend(entries.map(|(name, id)| (*id, join_path(&path, name))));
+            let entries = self.tree.entries(id);
+            pending.extend(entries.map(|(name, id)| (id, join_path(&path, &name))));
             if seen.insert(id) {
                 all.push((id, path));
             }
@@ -386,12 +397,9 @@ impl<'o> Builder<'o> {
     }
 }
 
-/// A node without its entries, when it is a directory.
-pub(crate) fn childless(node: &Node) -> Node {
-    match node.kind {
-        NodeKind::Directory(_) => Node::new(node.metadata.clone(), NodeKind::Directory(Directory::new())),
-        _ => node.clone(),
-    }
+pub(crate) fn spill_error(error: TreeError) -> Error {
+    Error::new(Class::Io, error.to_string())
+        .with_help("TMPDIR names the folder for temporary files; a large tree needs some 50 bytes for each node")
 }
 
 pub(crate) fn declared_twice(path: &[u8], before: Place, now: Place) -> Error {

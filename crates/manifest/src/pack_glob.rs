@@ -8,7 +8,7 @@ use std::path::Path;
 use flashwright_tree::{Kind, NodeId, Tree, WalkEntry};
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::builder::{Builder, Origin, childless};
+use crate::builder::{Builder, Origin};
 use crate::declaration::{Glob, Meta};
 use crate::options::{Policy, Rules};
 use crate::scan::{Request, Wants, scan};
@@ -79,7 +79,7 @@ pub(crate) fn expand(
             put(builder, &entry, glob, meta, (&mut ids, origin))?;
         }
         let known =
-            || builder.tree.resolve(&entry.path).is_some_and(|id| builder.tree.node(id).entries().is_some());
+            || builder.tree.resolve(&entry.path).is_some_and(|id| builder.tree.is_directory(id));
         if entry.node.kind() == Kind::Directory && (glob.flat || !(takes || known())) {
             left_out = Some(entry.path);
         }
@@ -108,7 +108,7 @@ fn scanned(builder: &Builder<'_>, glob: &Glob, at: &[u8], origin: Origin) -> Res
 
 fn put(
     builder: &mut Builder<'_>,
-    entry: &WalkEntry<'_>,
+    entry: &WalkEntry,
     glob: &Glob,
     meta: &Meta,
     (ids, origin): (&mut HashMap<NodeId, NodeId>, Origin),
@@ -120,7 +120,7 @@ fn put(
     if let Some(&id) = ids.get(&entry.id) {
         return builder.put_link(spot, id, origin);
     }
-    let mut node = childless(entry.node);
+    let mut node = entry.node.clone();
     let stated = builder.metadata(meta, node.kind(), &entry.path)?;
     let kept = &mut node.metadata;
     if meta.permissions.is_some() && entry.node.kind() != Kind::Symlink {

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flashwright_tree::{
-    Content, Device, Directory, HostFile, Identity, Metadata, Node, NodeId, NodeKind, Source, Timestamp,
+    Column, Content, Device, HostFile, Identity, Metadata, Node, NodeId, NodeKind, Source, Timestamp,
     Tree, Xattrs, display_path, join_path,
 };
 use rustix::fs::{self, Access, AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
-use crate::builder::{Builder, Origin, Spot};
+use crate::builder::{Builder, Origin, Spot, spill_error};
 use crate::names::Names;
 use crate::{Error, Severity, XattrPolicy};
 
@@ -39,6 +39,7 @@ pub(crate) fn scan(builder: &mut Builder<'_>, request: &Request<'_>) -> Result<(
             xattrs: builder.chain.xattrs(),
             device: stat.st_dev,
         },
+        unread: builder.tree.column(),
         builder,
         origin: request.origin,
         levels: Vec::new(),
@@ -110,22 +111,20 @@ struct Settings {
 /// A directory whose entries are to be read next.
 #[derive(Debug)]
 struct Pending {
-    host: Arc<Path>,
+    host: PathBuf,
     path: Vec<u8>,
     id: NodeId,
     /// Whether `host` may be a symlink: only where the scan starts.
     follow: bool,
 }
 
-/// A directory that was read, while some of those in it were not. What makes their paths stands here once: there may be
-/// a million of them.
+/// A directory that was read, while some of those in it were not.
 #[derive(Debug)]
 struct Level {
-    host: Arc<Path>,
+    host: PathBuf,
     path: Vec<u8>,
-    names: Names,
-    /// Of each directory in it that was not read, the index of its name, and its node.
-    unread: Vec<(u32, NodeId)>,
+    /// How many of those at the end of [`Scan::unread`] are in it, and those in them.
+    first_unread: usize,
 }
 
 #[derive(Debug)]
@@ -135,6 +134,8 @@ struct Scan<'b, 'o> {
     origin: Origin,
     /// From where the scan started inwards.
     levels: Vec<Level>,
+    /// Directories that were not read, those of the innermost level last: there may be a million of them.
+    unread: Column,
     /// Attributes left behind, with how many files have them and the first of these.
     foreign_xattrs: BTreeMap<Vec<u8>, (u64, PathBuf)>,
 }
@@ -144,8 +145,6 @@ struct Entry<'a> {
     directory: BorrowedFd<'a>,
     name: &'a CStr,
     host: PathBuf,
-    /// The folder that `host` is in, when more of it may come.
-    folder: Option<&'a Arc<Path>>,
     stat: &'a Stat,
 }
 
@@ -158,17 +157,17 @@ impl Scan<'_, '_> {
             request.host.to_owned()
         };
         let name = c_string(host.as_os_str().as_bytes()).map_err(|e| Error::io("read", &host, e))?;
-        let entry = Entry { directory: fs::CWD, name: &name, host, folder: None, stat };
+        let entry = Entry { directory: fs::CWD, name: &name, host, stat };
         match self.builder.parent(request.at, self.origin)? {
             Some(spot) => {
                 let id = self.entry(spot, &entry)?;
-                Ok(id.map(|id| Pending { host: entry.host.into(), path: spot.path(), id, follow: true }))
+                Ok(id.map(|id| Pending { host: entry.host, path: spot.path(), id, follow: true }))
             }
             None => {
                 let metadata = self.metadata(&entry, b"")?;
                 self.warn_of_closed_root(&metadata, &entry.host);
-                self.builder.replace_metadata(Tree::ROOT, metadata, self.origin);
-                let (host, id) = (entry.host.into(), Tree::ROOT);
+                self.builder.replace_metadata(Tree::ROOT, metadata, self.origin)?;
+                let (host, id) = (entry.host, Tree::ROOT);
                 Ok(Some(Pending { host, path: Vec::new(), id, follow: true }))
             }
         }
@@ -191,11 +190,23 @@ impl Scan<'_, '_> {
         let error = |doing: &str, e| Error::io(doing, &pending.host, e);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let flags = if pending.follow { flags } else { flags | OFlags::NOFOLLOW };
-        let fd = fs::open(&*pending.host, flags, Mode::empty()).map_err(|e| error("open directory", e))?;
-        let (names, dir) = read_names(fd).map_err(|e| error("read directory", e))?;
-        let fd = dir.fd().map_err(|e| error("read directory", e))?;
-        let mut unread = Vec::new();
-        for (index, name) in names.iter() {
+        let fd = fs::open(&pending.host, flags, Mode::empty()).map_err(|e| error("open directory", e))?;
+        let mut dir = Dir::new(fd).map_err(|e| error("read directory", e))?;
+        let first_unread = self.unread.len();
+        let mut names = Names::default();
+        while names.read_more(&mut dir).map_err(|e| error("read directory", e))? {
+            self.names(&pending, &names, dir.fd().map_err(|e| error("read directory", e))?)?;
+        }
+        self.builder.complete(pending.id)?;
+        if self.unread.len() > first_unread {
+            self.levels.push(Level { host: pending.host, path: pending.path, first_unread });
+        }
+        Ok(())
+    }
+
+    /// Brings in those of a directory that have these names.
+    fn names(&mut self, pending: &Pending, names: &Names, fd: BorrowedFd<'_>) -> Result<(), Error> {
+        for name in names.iter() {
             let path = join_path(&pending.path, name.to_bytes());
             if self.builder.chain.excludes(&path) {
                 continue;
@@ -204,22 +215,20 @@ impl Scan<'_, '_> {
             let stat =
                 fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("read", &host, e))?;
             let spot = Spot { directory: pending.id, directory_path: &pending.path, name: name.to_bytes() };
-            let entry = Entry { directory: fd, name, host, folder: Some(&pending.host), stat: &stat };
-            unread.extend(self.entry(spot, &entry)?.map(|id| (index, id)));
-        }
-        self.builder.tree.compact(pending.id);
-        if !unread.is_empty() {
-            self.levels.push(Level { host: pending.host, path: pending.path, names, unread });
+            let entry = Entry { directory: fd, name, host, stat: &stat };
+            if let Some(id) = self.entry(spot, &entry)? {
+                self.unread.push(id.number()).map_err(spill_error)?;
+            }
         }
         Ok(())
     }
 
     fn next_directory(&mut self) -> Option<Pending> {
-        let level = self.levels.last_mut()?;
-        let (index, id) = level.unread.pop()?;
-        let name = level.names.get(index).to_bytes();
-        let (host, path) = (level.host.join(OsStr::from_bytes(name)).into(), join_path(&level.path, name));
-        if level.unread.is_empty() {
+        let level = self.levels.last()?;
+        let id = NodeId::from_number(self.unread.pop()?);
+        let name = self.builder.tree.first_name(id);
+        let (host, path) = (level.host.join(OsStr::from_bytes(&name)), join_path(&level.path, &name));
+        if self.unread.len() == level.first_unread {
             self.levels.pop();
         }
         Some(Pending { host, path, id, follow: false })
@@ -280,7 +289,7 @@ impl Scan<'_, '_> {
         let stat = entry.stat;
         let device = || Device { major: fs::major(stat.st_rdev), minor: fs::minor(stat.st_rdev) };
         Ok(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => NodeKind::Directory(Directory::new()),
+            FileType::Directory => NodeKind::Directory,
             FileType::RegularFile => NodeKind::File(content_of(entry)?),
             FileType::Symlink => {
                 let target = fs::readlinkat(entry.directory, entry.name, Vec::new())
@@ -358,7 +367,7 @@ pub(crate) fn host_content(host: &Path) -> Result<(Content, Stat), Error> {
     }
     let name = c_string(host.as_os_str().as_bytes()).map_err(|e| Error::io("read", host, e))?;
     let host = host.to_owned();
-    let content = content_of(&Entry { directory: fs::CWD, name: &name, host, folder: None, stat: &stat })?;
+    let content = content_of(&Entry { directory: fs::CWD, name: &name, host, stat: &stat })?;
     Ok((content, stat))
 }
 
@@ -377,12 +386,7 @@ fn content_of(entry: &Entry<'_>) -> Result<Content, Error> {
         len,
         mtime: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
     };
-    let file = Arc::new(match entry.folder {
-        Some(folder) => {
-            HostFile::within(Arc::clone(folder), OsStr::from_bytes(entry.name.to_bytes()), identity)
-        }
-        None => HostFile::within(entry.host.as_path().into(), OsStr::new(""), identity),
-    });
+    let file = Arc::new(HostFile::at(entry.host.clone(), identity));
     if u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) >= len {
         return Ok(Content::from_host(file));
     }
@@ -420,19 +424,6 @@ fn seek(fd: &OwnedFd, to: SeekFrom) -> Result<Option<u64>, Errno> {
         }
         Err(e) => Err(e),
     }
-}
-
-fn read_names(fd: OwnedFd) -> Result<(Names, Dir), Errno> {
-    let mut names = Names::default();
-    let mut dir = Dir::new(fd)?;
-    while let Some(entry) = dir.read() {
-        let entry = entry?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            names.push(entry.file_name());
-        }
-    }
-    names.sort();
-    Ok((names, dir))
 }
 
 fn c_string(bytes: &[u8]) -> Result<CString, std::io::Error> {

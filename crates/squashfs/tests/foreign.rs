@@ -14,7 +14,7 @@ use backhand::compression::Compressor;
 use backhand::kind::{AVM_BE_V4_0, BE_V4_0, Kind};
 use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
 use flashwright_squashfs::reader::{ErrorClass, ReadError, foreign};
-use flashwright_tree::{Content, Device, Directory, Metadata, Node, NodeKind, Timestamp, Tree, compare};
+use flashwright_tree::{Content, Device, Metadata, Node, NodeKind, Timestamp, Tree, compare};
 
 use fixtures::bytes;
 
@@ -50,7 +50,7 @@ fn expected() -> Tree {
     metadata.mtime = Timestamp::from_seconds(1_700_000_000);
     let node = |kind| Node::new(metadata.clone(), kind);
     let mut tree = Tree::new();
-    let etc = tree.insert(Tree::ROOT, b"etc", node(NodeKind::Directory(Directory::new()))).unwrap();
+    let etc = tree.insert(Tree::ROOT, b"etc", node(NodeKind::Directory)).unwrap();
     tree.insert(etc, b"large", node(NodeKind::File(Content::from_bytes(data())))).unwrap();
     tree.insert(etc, b"small", node(NodeKind::File(Content::from_bytes(*b"tail")))).unwrap();
     tree.insert(etc, b"link", node(NodeKind::Symlink(b"small".to_vec()))).unwrap();
@@ -118,7 +118,7 @@ fn tree_of_v3() -> Tree {
     tree.insert(etc, b"socket", owned(NodeKind::Socket, 0, 0)).unwrap();
     tree.insert(Tree::ROOT, b"mtd", owned(NodeKind::BlockDevice(Device { major: 31, minor: 2 }), 0, 6))
         .unwrap();
-    tree.insert(Tree::ROOT, b"empty", owned(NodeKind::Directory(Directory::new()), 0, 0)).unwrap();
+    tree.insert(Tree::ROOT, b"empty", owned(NodeKind::Directory, 0, 0)).unwrap();
     tree.node_mut(Tree::ROOT).metadata.permissions = 0o751;
     tree
 }

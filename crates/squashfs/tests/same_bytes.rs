@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 
 use flashwright_squashfs::format::Compression;
 use flashwright_squashfs::{Bcj, Effort, Method, Options, write};
-use flashwright_tree::{Node, NodeId, NodeKind, Tree, WalkEntry};
+use flashwright_tree::{NodeId, Tree, WalkEntry};
 use sha2::{Digest, Sha256};
 
 const COMPRESSIONS: [Compression; 5] =
@@ -46,9 +46,9 @@ fn fixture() -> Tree {
 /// The same tree, with its nodes put in from the last to the first.
 fn backwards(tree: &Tree) -> Tree {
     let entries: Vec<_> = tree.walk().collect();
-    let directories: HashMap<NodeId, &WalkEntry<'_>> = entries
+    let directories: HashMap<NodeId, &WalkEntry> = entries
         .iter()
-        .filter(|entry| entry.node.entries().is_some())
+        .filter(|entry| entry.node.is_directory())
         .map(|entry| (entry.id, entry))
         .collect();
     let mut copy = Tree::new();
@@ -64,7 +64,7 @@ fn backwards(tree: &Tree) -> Tree {
     copy
 }
 
-fn add(copy: &mut Tree, ids: &mut HashMap<NodeId, NodeId>, entry: &WalkEntry<'_>) {
+fn add(copy: &mut Tree, ids: &mut HashMap<NodeId, NodeId>, entry: &WalkEntry) {
     let name = entry.path.rsplit(|&byte| byte == b'/').next().unwrap();
     let parent = ids[&entry.parent];
     if let Some(&id) = ids.get(&entry.id) {
@@ -73,11 +73,7 @@ fn add(copy: &mut Tree, ids: &mut HashMap<NodeId, NodeId>, entry: &WalkEntry<'_>
         }
         return;
     }
-    let mut node: Node = entry.node.clone();
-    if let NodeKind::Directory(entries) = &mut node.kind {
-        entries.clear();
-    }
-    ids.insert(entry.id, copy.insert(parent, name, node).unwrap());
+    ids.insert(entry.id, copy.insert(parent, name, entry.node.clone()).unwrap());
 }
 
 #[test]

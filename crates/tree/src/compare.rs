@@ -48,12 +48,12 @@ pub fn compare(left: &Tree, right: &Tree) -> Result<Vec<Difference>, ContentErro
                 note(&a.path, "hard links differ".into());
             }
             links.insert(a.id, b.id);
-            node_differences(a.node, b.node, a.first)?.into_iter().for_each(|what| note(&a.path, what));
+            node_differences(&a.node, &b.node, a.first)?.into_iter().for_each(|what| note(&a.path, what));
         }
     }
 }
 
-fn sorted(tree: &Tree) -> Vec<WalkEntry<'_>> {
+fn sorted(tree: &Tree) -> Vec<WalkEntry> {
     let mut entries: Vec<_> = tree.walk().collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     entries

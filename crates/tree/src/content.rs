@@ -1,18 +1,16 @@
 //! Where the bytes of a file come from, and reading them in any order.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use crate::{ContentError, Name};
+use crate::ContentError;
 
 /// Random access to the bytes of some container (an archive, another image) that file data is taken from.
 pub trait ReadAt: fmt::Debug + Send + Sync {
@@ -80,9 +78,7 @@ impl Identity {
 /// A regular file of the host, as it was when the tree was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFile {
-    directory: Arc<Path>,
-    /// Empty when `directory` is the whole path.
-    name: Name,
+    path: PathBuf,
     identity: Identity,
 }
 
@@ -90,23 +86,19 @@ impl HostFile {
     /// The file at `path`, in the state that `metadata` describes.
     #[must_use]
     pub fn new(path: &Path, metadata: &Metadata) -> Self {
-        Self::within(path.into(), OsStr::new(""), metadata.into())
+        Self::at(path.to_owned(), metadata.into())
     }
 
-    /// The file `name` of the host's `directory`, in the state `identity`: for callers who have asked the host already,
-    /// and have many files of one directory. When `name` is empty, `directory` is the path of the file.
+    /// The file at `path`, in the state `identity`: for callers who have asked the host already.
     #[must_use]
-    pub fn within(directory: Arc<Path>, name: &OsStr, identity: Identity) -> Self {
-        HostFile { directory, name: name.as_bytes().into(), identity }
+    pub const fn at(path: PathBuf, identity: Identity) -> Self {
+        HostFile { path, identity }
     }
 
     /// Path on the host.
     #[must_use]
-    pub fn path(&self) -> PathBuf {
-        if self.name.is_empty() {
-            return self.directory.to_path_buf();
-        }
-        self.directory.join(OsStr::from_bytes(&self.name))
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The state the file was in.
@@ -123,7 +115,7 @@ impl HostFile {
         // NONBLOCK: were the file replaced by a fifo, opening it would wait for a writer for ever.
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
         let file =
-            OpenOptions::new().read(true).custom_flags(flags).open(self.path()).map_err(|e| self.io(e))?;
+            OpenOptions::new().read(true).custom_flags(flags).open(&self.path).map_err(|e| self.io(e))?;
         self.check(&file)?;
         Ok(file)
     }
@@ -136,12 +128,12 @@ impl HostFile {
         let now = Identity::from(&file.metadata().map_err(|e| self.io(e))?);
         match self.identity.difference(now) {
             None => Ok(()),
-            Some(what) => Err(ContentError::Changed { path: self.path(), what }),
+            Some(what) => Err(ContentError::Changed { path: self.path.clone(), what }),
         }
     }
 
     fn io(&self, error: io::Error) -> ContentError {
-        ContentError::Io { path: self.path(), error }
+        ContentError::Io { path: self.path.clone(), error }
     }
 }
 
@@ -158,6 +150,19 @@ pub enum Source {
     Reader(Arc<dyn ReadAt>),
 }
 
+impl Source {
+    /// Whether both are the same bytes in the same place, without looking at the bytes.
+    pub(crate) fn is(&self, other: &Source) -> bool {
+        match (self, other) {
+            (Source::Hole, Source::Hole) => true,
+            (Source::Bytes(a), Source::Bytes(b)) => Arc::ptr_eq(a, b),
+            (Source::Host(a), Source::Host(b)) => Arc::ptr_eq(a, b),
+            (Source::Reader(a), Source::Reader(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
 /// A range of a file that has one source.
 #[derive(Debug, Clone)]
 pub struct Extent {
@@ -171,13 +176,14 @@ pub struct Extent {
     pub source_offset: u64,
 }
 
-/// The data of a regular file: extents in order, without gaps.
+/// The data of a regular file: extents in order, without gaps. A copy shares them.
 #[derive(Debug, Clone)]
 pub struct Content(Extents);
 
 #[derive(Debug, Clone)]
 enum Extents {
-    Listed(Vec<Extent>),
+    Empty,
+    Listed(Arc<Vec<Extent>>),
     /// One host file from its first byte to its last, as most files are: a list of one would take more memory.
     Host(Arc<HostFile>),
 }
@@ -192,7 +198,12 @@ impl Content {
     /// No data: a file of 0 bytes.
     #[must_use]
     pub const fn empty() -> Self {
-        Content(Extents::Listed(Vec::new()))
+        Content(Extents::Empty)
+    }
+
+    /// Extents in order, without gaps.
+    pub(crate) fn from_extents(extents: Vec<Extent>) -> Self {
+        Content(if extents.is_empty() { Extents::Empty } else { Extents::Listed(extents.into()) })
     }
 
     /// Data in memory.
@@ -220,10 +231,11 @@ impl Content {
         }
         let start = self.len();
         assert!(start.checked_add(len).is_some(), "a file has at most 2^64 - 1 bytes");
-        let mut extents = match self.0 {
+        let mut shared = match self.0 {
             Extents::Listed(extents) => extents,
-            Extents::Host(_) => self.extents().into_owned(),
+            Extents::Empty | Extents::Host(_) => self.extents().into_owned().into(),
         };
+        let extents = Arc::make_mut(&mut shared);
         match (extents.last_mut(), &source) {
             (Some(last), Source::Hole) if matches!(last.source, Source::Hole) => last.len += len,
             (last, _) => {
@@ -234,13 +246,14 @@ impl Content {
                 extents.push(Extent { start, len, source, source_offset });
             }
         }
-        Content(Extents::Listed(extents))
+        Content(Extents::Listed(shared))
     }
 
     /// Length in bytes, holes included.
     #[must_use]
     pub fn len(&self) -> u64 {
         match &self.0 {
+            Extents::Empty => 0,
             Extents::Listed(extents) => extents.last().map_or(0, |last| last.start + last.len),
             Extents::Host(file) => file.identity.len,
         }
@@ -249,13 +262,14 @@ impl Content {
     /// True for a file of 0 bytes.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        matches!(&self.0, Extents::Listed(extents) if extents.is_empty())
+        matches!(self.0, Extents::Empty)
     }
 
     /// The extents, in order of their position.
     #[must_use]
     pub fn extents(&self) -> Cow<'_, [Extent]> {
         match &self.0 {
+            Extents::Empty => Cow::Borrowed(&[]),
             Extents::Listed(extents) => Cow::Borrowed(extents),
             Extents::Host(file) => {
                 let source = Source::Host(Arc::clone(file));

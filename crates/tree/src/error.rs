@@ -32,9 +32,18 @@ pub enum TreeError {
     /// A hard link to a directory, which no file system here allows.
     #[error("a hard link to a directory")]
     LinkToDirectory,
-    /// More than 4,294,967,295 nodes.
-    #[error("more than 4294967295 nodes in one tree")]
+    /// More than 2,147,483,648 nodes, or more than 16 GiB of names and the like.
+    #[error("more nodes than one tree can hold; make two images")]
     TooManyNodes,
+    /// A large tree found no room on the disk.
+    #[error("cannot write a temporary file in {}: {error}; make room, or name another folder", directory.display())]
+    Spill {
+        /// The folder for temporary files.
+        directory: PathBuf,
+        /// What the host said.
+        #[source]
+        error: io::Error,
+    },
 }
 
 /// File data that cannot be read, or that is no longer what it was when the tree was made.

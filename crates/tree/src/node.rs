@@ -1,8 +1,6 @@
 //! One node of the tree: its kind and the metadata every kind has.
 
-use std::collections::BTreeMap;
-
-use crate::{Content, Name, NodeId, Xattrs};
+use crate::{Content, Xattrs};
 
 /// Seconds and nanoseconds since 1970-01-01 00:00 UTC. Formats that hold less (SquashFS: whole unsigned 32-bit
 /// seconds) say so when they are written.
@@ -86,14 +84,11 @@ impl Device {
     }
 }
 
-/// Names of a directory, in byte order, each with the node it names.
-pub type Directory = BTreeMap<Name, NodeId>;
-
 /// What a node is, with what only that kind has.
 #[derive(Debug, Clone)]
 pub enum NodeKind {
-    /// A directory and its entries.
-    Directory(Directory),
+    /// A directory. Its entries are the tree's: [`Tree::entries`](crate::Tree::entries).
+    Directory,
     /// A regular file.
     File(Content),
     /// A symbolic link and its target, as bytes, 1 byte or more, no NUL.
@@ -184,7 +179,7 @@ impl Node {
     /// An empty directory, `root:root`, time 0.
     #[must_use]
     pub const fn directory(permissions: u16) -> Self {
-        Node::new(Metadata::new(permissions), NodeKind::Directory(Directory::new()))
+        Node::new(Metadata::new(permissions), NodeKind::Directory)
     }
 
     /// A regular file, `root:root`, time 0.
@@ -203,7 +198,7 @@ impl Node {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self.kind {
-            NodeKind::Directory(_) => Kind::Directory,
+            NodeKind::Directory => Kind::Directory,
             NodeKind::File(_) => Kind::File,
             NodeKind::Symlink(_) => Kind::Symlink,
             NodeKind::CharDevice(_) => Kind::CharDevice,
@@ -213,16 +208,22 @@ impl Node {
         }
     }
 
-    /// The entries, when this is a directory.
+    /// True for a directory.
     #[must_use]
-    pub const fn entries(&self) -> Option<&Directory> {
-        if let NodeKind::Directory(entries) = &self.kind { Some(entries) } else { None }
+    pub const fn is_directory(&self) -> bool {
+        matches!(self.kind, NodeKind::Directory)
     }
 
     /// The data, when this is a regular file.
     #[must_use]
     pub const fn content(&self) -> Option<&Content> {
         if let NodeKind::File(content) = &self.kind { Some(content) } else { None }
+    }
+
+    /// As [`Node::content`], of a node that is of no more use.
+    #[must_use]
+    pub fn into_content(self) -> Option<Content> {
+        if let NodeKind::File(content) = self.kind { Some(content) } else { None }
     }
 
     /// The device number, when this is a character or block device.

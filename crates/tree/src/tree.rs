@@ -1,19 +1,38 @@
-//! The arena of nodes and what can be done to it.
+//! All nodes and what can be done to them.
 
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
+use crate::entries::{self, Entries, Pieces, Run};
+use crate::heap::{Cursor, Position, put_bytes};
 use crate::name::check_name;
-use crate::{Directory, Node, NodeKind, Timestamp, TreeError, Walk};
+use crate::record::{Record, Records};
+use crate::spill::Column;
+use crate::{Content, Kind, Name, Node, Timestamp, TreeError, Walk};
 
 /// Name of a node within its [`Tree`]; meaningless in another tree.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u32);
 
 impl NodeId {
-    /// Position in the arena: 0 is the root. Below [`Tree::arena_len`].
+    /// Position in the order in which nodes came: 0 is the root. Below [`Tree::arena_len`].
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// The number that [`NodeId::from_number`] makes an id of.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The reverse of [`NodeId::number`], for tables of ids.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        NodeId(number)
     }
 }
 
@@ -23,11 +42,35 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// A file tree. Always has a root directory. A node that no directory names any more stays in the arena, unseen
-/// by [`Tree::walk`], until the tree is dropped.
+/// In the number of an entry: it is a further name of a node. The rest is its index among those.
+const FURTHER: u32 = 1 << 31;
+/// Nodes that are kept unpacked at the same time because they have been changed.
+const CHANGED: usize = 1024;
+/// Directories that may grow at the same time; of more than these the small ones are made compact.
+const GROWING: usize = 4096;
+/// Entries of what is a small directory.
+const SMALL: usize = 64;
+
+/// A file tree. Always has a root directory. A node that no directory names any more stays, unseen by [`Tree::walk`],
+/// until the tree is dropped.
+///
+/// A node takes about 35 bytes and those of its name; those in host files as much again as in [`Content`] if their names
+/// or times differ. A tree made by [`Tree::spilling`] keeps what is too much for some 80 MiB in a temporary file.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    nodes: Vec<Node>,
+    records: Records,
+    /// Where the record of each node is.
+    nodes: Column,
+    /// Where the record of each further name is: the node, and the name.
+    further: Column,
+    /// Nodes that have been changed, and are not as their records say.
+    changed: HashMap<u32, Node>,
+    /// Entries of directories that are not as the records say.
+    growing: HashMap<u32, Pieces>,
+    /// How many of these there may be before the small ones are made compact.
+    growing_limit: usize,
+    /// Where the temporary file goes, if there is to be one.
+    folder: Option<PathBuf>,
 }
 
 impl Default for Tree {
@@ -40,35 +83,109 @@ impl Tree {
     /// The root directory.
     pub const ROOT: NodeId = NodeId(0);
 
-    /// A tree of one root directory: mode 0755, `root:root`, time 0.
+    /// A tree of one root directory: mode 0755, `root:root`, time 0. It is in memory, however large it gets.
     #[must_use]
     pub fn new() -> Self {
-        Tree { nodes: vec![Node::directory(0o755)] }
+        Self::with(Records::default(), Column::default(), Column::default(), None)
     }
 
-    /// The node of that id.
+    /// As [`Tree::new`], but a tree that gets large uses files without a name in `folder`. They are gone with the tree,
+    /// also when the program is killed.
+    #[must_use]
+    pub fn spilling(folder: &Path) -> Self {
+        let column = || Column::spilling(folder);
+        Self::with(Records::spilling(folder), column(), column(), Some(folder.to_owned()))
+    }
+
+    fn with(mut records: Records, mut nodes: Column, further: Column, folder: Option<PathBuf>) -> Self {
+        let root = records.add(b"", &Node::directory(0o755));
+        let first = root.and_then(|root| nodes.push(root.0));
+        first.unwrap_or_else(|_| unreachable!("the first bytes stay in memory"));
+        let (changed, growing) = (HashMap::new(), HashMap::new());
+        Tree { records, nodes, further, changed, growing, growing_limit: GROWING, folder }
+    }
+
+    fn position(&self, id: NodeId) -> Position {
+        assert!(id.index() < self.nodes.len(), "{id:?} is of another, larger tree");
+        Position(self.nodes.get(id.index()))
+    }
+
+    fn record(&self, id: NodeId) -> Record<'_> {
+        self.records.get(self.position(id))
+    }
+
+    /// The node of that id, unpacked.
     ///
     /// # Panics
-    /// When the id is of another, larger tree.
+    /// When the id is of another, larger tree, or a temporary file cannot be read.
     #[must_use]
-    pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.index()]
+    pub fn node(&self, id: NodeId) -> Node {
+        match self.changed.get(&id.0) {
+            Some(node) => node.clone(),
+            None => self.records.node(&self.record(id)),
+        }
+    }
+
+    /// What the node of that id is: cheaper than all of [`Tree::node`].
+    ///
+    /// # Panics
+    /// As [`Tree::node`].
+    #[must_use]
+    pub fn kind(&self, id: NodeId) -> Kind {
+        self.changed.get(&id.0).map_or_else(|| self.record(id).kind(), Node::kind)
+    }
+
+    /// The data of the node of that id, when it is a regular file.
+    ///
+    /// # Panics
+    /// As [`Tree::node`].
+    #[must_use]
+    pub fn content(&self, id: NodeId) -> Option<Content> {
+        self.node(id).into_content()
+    }
+
+    /// Whether the node of that id is a directory.
+    ///
+    /// # Panics
+    /// As [`Tree::node`].
+    #[must_use]
+    pub fn is_directory(&self, id: NodeId) -> bool {
+        self.kind(id) == Kind::Directory
+    }
+
+    /// The node of that id, and whether it has, or had, more than one name.
+    pub(crate) fn walked(&self, id: NodeId) -> (Node, bool) {
+        let record = self.record(id);
+        let node = self.changed.get(&id.0).cloned().unwrap_or_else(|| self.records.node(&record));
+        (node, record.linked())
     }
 
     /// The node of that id, to be changed. A directory's entries are changed by [`Tree::insert`], [`Tree::link`]
     /// and [`Tree::unlink`].
     ///
     /// # Panics
-    /// When the id is of another, larger tree.
+    /// As [`Tree::node`].
     #[must_use]
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        &mut self.nodes[id.index()]
+        let Tree { records, nodes, changed, .. } = self;
+        assert!(id.index() < nodes.len(), "{id:?} is of another, larger tree");
+        let packed = || records.node(&records.get(Position(nodes.get(id.index()))));
+        changed.entry(id.0).or_insert_with(packed)
     }
 
     /// The root directory's node.
     #[must_use]
-    pub fn root(&self) -> &Node {
+    pub fn root(&self) -> Node {
         self.node(Self::ROOT)
+    }
+
+    /// The name that the node was put under: of a directory its only one, of the root none.
+    ///
+    /// # Panics
+    /// As [`Tree::node`].
+    #[must_use]
+    pub fn first_name(&self, id: NodeId) -> Name {
+        self.record(id).name().into()
     }
 
     /// Nodes in the arena, unlinked ones included: an upper bound for tables indexed by [`NodeId::index`].
@@ -77,16 +194,25 @@ impl Tree {
         self.nodes.len()
     }
 
+    /// A table that keeps a number for each node, and uses a file where this tree would.
+    #[must_use]
+    pub fn column(&self) -> Column {
+        self.folder.as_deref().map_or_else(Column::default, Column::spilling)
+    }
+
     /// Puts a new node into a directory under that name.
     ///
     /// # Errors
     /// [`TreeError::BadName`], [`TreeError::Exists`], [`TreeError::NotADirectory`] when `directory` is none,
-    /// [`TreeError::TooManyNodes`].
+    /// [`TreeError::TooManyNodes`], [`TreeError::Spill`].
     pub fn insert(&mut self, directory: NodeId, name: &[u8], node: Node) -> Result<NodeId, TreeError> {
-        let id = NodeId(u32::try_from(self.nodes.len()).map_err(|_| TreeError::TooManyNodes)?);
-        self.add_entry(directory, name, id)?;
-        self.nodes.push(node);
-        Ok(id)
+        self.pack(directory)?;
+        let place = self.free_place(directory, name)?;
+        let number = number_below_further(self.nodes.len())?;
+        let position = self.records.add(name, &node)?;
+        self.nodes.push(position.0)?;
+        self.put(directory, place, number);
+        Ok(NodeId(number))
     }
 
     /// Gives an existing node one more name: a hard link.
@@ -94,46 +220,146 @@ impl Tree {
     /// # Errors
     /// As [`Tree::insert`], and [`TreeError::LinkToDirectory`].
     pub fn link(&mut self, directory: NodeId, name: &[u8], target: NodeId) -> Result<(), TreeError> {
-        if self.node(target).entries().is_some() {
+        if self.is_directory(target) {
             return Err(TreeError::LinkToDirectory);
         }
-        self.add_entry(directory, name, target)
-    }
-
-    fn add_entry(&mut self, directory: NodeId, name: &[u8], id: NodeId) -> Result<(), TreeError> {
-        check_name(name)?;
-        let entries = self.entries_mut(directory)?;
-        if entries.contains_key(name) {
-            return Err(TreeError::Exists { name: name.to_vec() });
-        }
-        entries.insert(name.into(), id);
+        let place = self.free_place(directory, name)?;
+        let number = FURTHER | number_below_further(self.further.len())?;
+        let mut record = target.0.to_le_bytes().to_vec();
+        put_bytes(name, &mut record);
+        let position = self.records.heap_mut().add(&record)?;
+        self.further.push(position.0)?;
+        self.records.set_linked(self.position(target))?;
+        self.put(directory, place, number);
         Ok(())
     }
 
-    fn entries_mut(&mut self, directory: NodeId) -> Result<&mut Directory, TreeError> {
-        match &mut self.node_mut(directory).kind {
-            NodeKind::Directory(entries) => Ok(entries),
-            _ => Err(TreeError::NotADirectory { path: Vec::new() }),
+    /// Where a new entry of that name goes. The directory is one that grows from then on.
+    fn free_place(&mut self, directory: NodeId, name: &[u8]) -> Result<entries::Place, TreeError> {
+        check_name(name)?;
+        if !self.is_directory(directory) {
+            return Err(TreeError::NotADirectory { path: Vec::new() });
         }
+        self.grow(directory);
+        let found = self.growing[&directory.0].find(|number| self.order(number, name));
+        found.err().ok_or_else(|| TreeError::Exists { name: name.to_vec() })
+    }
+
+    fn put(&mut self, directory: NodeId, place: entries::Place, number: u32) {
+        self.growing.entry(directory.0).or_default().insert(place, number);
+    }
+
+    fn grow(&mut self, directory: NodeId) {
+        if !self.growing.contains_key(&directory.0) {
+            let pieces = Pieces::new(&self.packed_runs(directory));
+            self.growing.insert(directory.0, pieces);
+        }
+    }
+
+    /// How the name of an entry stands to `name`.
+    fn order(&self, number: u32, name: &[u8]) -> Ordering {
+        if number & FURTHER == 0 {
+            return self.record(NodeId(number)).name().cmp(name);
+        }
+        let record = self.records.heap().get(Position(self.further.get((number & !FURTHER) as usize)));
+        Cursor(&record[4..]).bytes().cmp(name)
+    }
+
+    /// Name and node of an entry.
+    pub(crate) fn entry(&self, number: u32) -> (Name, NodeId) {
+        if number & FURTHER == 0 {
+            let id = NodeId(number);
+            return (self.first_name(id), id);
+        }
+        let record = self.records.heap().get(Position(self.further.get((number & !FURTHER) as usize)));
+        let mut cursor = Cursor(&record);
+        let id = NodeId(cursor.fixed());
+        (cursor.bytes().into(), id)
+    }
+
+    fn packed_runs(&self, directory: NodeId) -> Vec<Run> {
+        let record = self.record(directory);
+        // What is a directory since it was changed has no entries that were packed.
+        if record.kind() != Kind::Directory || record.entries() == Position::NONE {
+            return Vec::new();
+        }
+        entries::decode(&self.records.heap().get(record.entries()))
+    }
+
+    /// Names of a directory in byte order, each with its node; none of what is no directory.
+    ///
+    /// # Panics
+    /// As [`Tree::node`].
+    #[must_use]
+    pub fn entries(&self, directory: NodeId) -> Entries<'_> {
+        let runs = match self.growing.get(&directory.0) {
+            _ if !self.is_directory(directory) => Vec::new(),
+            Some(pieces) => pieces.runs(),
+            None => self.packed_runs(directory),
+        };
+        Entries::new(self, runs)
     }
 
     /// Removes an entry (with everything below it, when it is a directory) and returns the node it named.
     pub fn unlink(&mut self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
-        self.entries_mut(directory).ok()?.remove(name)
+        if !self.is_directory(directory) {
+            return None;
+        }
+        self.grow(directory);
+        let pieces = &self.growing[&directory.0];
+        let place = pieces.find(|number| self.order(number, name)).ok()?;
+        let (_, id) = self.entry(pieces.get(place));
+        self.growing.entry(directory.0).or_default().remove(place);
+        Some(id)
     }
 
-    /// Lets the entries of `directory` take as little memory as they can. Worth it where all have come, in order.
-    pub fn compact(&mut self, directory: NodeId) {
-        if let Ok(entries) = self.entries_mut(directory) {
-            // Made at once, the map's nodes are full; grown entry by entry they are half full.
-            *entries = std::mem::take(entries).into_iter().collect();
+    /// Lets the entries of `directory` take as little memory as they can. Worth it where all have come.
+    ///
+    /// # Errors
+    /// [`TreeError::Spill`], [`TreeError::TooManyNodes`].
+    pub fn compact(&mut self, directory: NodeId) -> Result<(), TreeError> {
+        // What was a directory when it grew may be none any more.
+        if let Some(pieces) = self.growing.get(&directory.0)
+            && self.record(directory).kind() == Kind::Directory
+        {
+            let runs = entries::encode(&pieces.runs());
+            let entries = if runs.is_empty() { Position::NONE } else { self.records.heap_mut().add(&runs)? };
+            self.records.set_entries(self.position(directory), entries)?;
+            self.growing.remove(&directory.0);
         }
+        Ok(())
+    }
+
+    /// Packs what was changed, and directories, when there are many of them; but not `busy`.
+    fn pack(&mut self, busy: NodeId) -> Result<(), TreeError> {
+        if self.changed.len() > CHANGED {
+            for (number, node) in std::mem::take(&mut self.changed) {
+                let id = NodeId(number);
+                let position = self.records.replace(self.position(id), &node)?;
+                self.nodes.set(id.index(), position.0)?;
+            }
+        }
+        if self.growing.len() > self.growing_limit {
+            let small = self.growing.iter().filter(|(_, pieces)| pieces.len() <= SMALL);
+            let small: Vec<_> = small.map(|(&number, _)| NodeId(number)).filter(|&id| id != busy).collect();
+            small.into_iter().try_for_each(|directory| self.compact(directory))?;
+            self.growing_limit = GROWING.max(2 * self.growing.len());
+        }
+        Ok(())
     }
 
     /// The node that `directory` has under `name`.
     #[must_use]
     pub fn lookup(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
-        self.node(directory).entries()?.get(name).copied()
+        if !self.is_directory(directory) {
+            return None;
+        }
+        let order = |number| self.order(number, name);
+        let number = match self.growing.get(&directory.0) {
+            Some(pieces) => pieces.get(pieces.find(order).ok()?),
+            None => entries::find(&self.packed_runs(directory), order)?,
+        };
+        Some(self.entry(number).1)
     }
 
     /// The node at a path from the root. Empty components and `.` are skipped; `..` and symlinks are not followed.
@@ -155,7 +381,7 @@ impl Tree {
     /// root. Directories' `.` and `..` are not counted: formats differ in that.
     #[must_use]
     pub fn name_counts(&self) -> Vec<u32> {
-        let mut counts = vec![0u32; self.nodes.len()];
+        let mut counts = vec![0u32; self.arena_len()];
         self.walk().for_each(|entry| counts[entry.id.index()] += 1);
         counts
     }
@@ -165,6 +391,11 @@ impl Tree {
     pub fn newest_mtime(&self) -> Timestamp {
         self.walk().map(|entry| entry.node.metadata.mtime).max().unwrap_or_default()
     }
+}
+
+/// The number of an entry, which leaves the highest bit to [`FURTHER`].
+fn number_below_further(index: usize) -> Result<u32, TreeError> {
+    u32::try_from(index).ok().filter(|number| number & FURTHER == 0).ok_or(TreeError::TooManyNodes)
 }
 
 #[cfg(test)]

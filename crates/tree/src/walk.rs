@@ -1,21 +1,20 @@
 //! Iteration over every name of a tree, without recursion.
 
-use std::collections::btree_map;
-
-use crate::name::join_path;
-use crate::{Name, Node, NodeId, Tree};
+use crate::{Entries, Node, NodeId, Tree};
 
 /// One name of the tree.
 #[derive(Debug, Clone)]
-pub struct WalkEntry<'a> {
+pub struct WalkEntry {
     /// Path from the root, no leading `/`; the root itself is the empty path.
     pub path: Vec<u8>,
     /// Node that this name names.
     pub id: NodeId,
     /// Directory that holds the name; the root for the root itself.
     pub parent: NodeId,
+    /// How many names of that directory came before.
+    pub position: usize,
     /// The node.
-    pub node: &'a Node,
+    pub node: Node,
     /// False when the walk has met this node under another name before: a further hard link.
     pub first: bool,
 }
@@ -25,45 +24,71 @@ pub struct WalkEntry<'a> {
 pub struct Walk<'a> {
     tree: &'a Tree,
     root_pending: bool,
-    seen: Vec<bool>,
+    /// Nodes of several names that were met, a bit each, by [`NodeId::index`]. Empty while there are none.
+    seen: Vec<u64>,
+    /// Path of the innermost directory.
+    path: Vec<u8>,
     stack: Vec<Level<'a>>,
 }
 
 #[derive(Debug)]
 struct Level<'a> {
-    path: Vec<u8>,
     directory: NodeId,
-    entries: btree_map::Iter<'a, Name, NodeId>,
+    entries: Entries<'a>,
+    position: usize,
+    /// Bytes of the path of the directory that this one is in.
+    parent_len: usize,
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(tree: &'a Tree) -> Self {
-        Walk { tree, root_pending: true, seen: vec![false; tree.arena_len()], stack: Vec::new() }
+    pub(crate) const fn new(tree: &'a Tree) -> Self {
+        Walk { tree, root_pending: true, seen: Vec::new(), path: Vec::new(), stack: Vec::new() }
     }
 
-    fn visit(&mut self, path: Vec<u8>, parent: NodeId, id: NodeId) -> WalkEntry<'a> {
-        let node = self.tree.node(id);
-        if let Some(entries) = node.entries() {
-            self.stack.push(Level { path: path.clone(), directory: id, entries: entries.iter() });
+    fn visit(&mut self, name: &[u8], parent: NodeId, position: usize, id: NodeId) -> WalkEntry {
+        let (node, linked) = self.tree.walked(id);
+        let parent_len = self.path.len();
+        if !self.path.is_empty() {
+            self.path.push(b'/');
         }
-        let first = !std::mem::replace(&mut self.seen[id.index()], true);
-        WalkEntry { path, id, parent, node, first }
+        self.path.extend_from_slice(name);
+        let path = self.path.clone();
+        if node.is_directory() {
+            let entries = self.tree.entries(id);
+            self.stack.push(Level { directory: id, entries, position: 0, parent_len });
+        } else {
+            self.path.truncate(parent_len);
+        }
+        let first = !linked || self.is_first(id);
+        WalkEntry { path, id, parent, position, node, first }
+    }
+
+    fn is_first(&mut self, id: NodeId) -> bool {
+        let (word, bit) = (id.index() / 64, 1 << (id.index() % 64));
+        if self.seen.is_empty() {
+            self.seen.resize(self.tree.arena_len().div_ceil(64), 0);
+        }
+        let first = self.seen[word] & bit == 0;
+        self.seen[word] |= bit;
+        first
     }
 }
 
-impl<'a> Iterator for Walk<'a> {
-    type Item = WalkEntry<'a>;
+impl Iterator for Walk<'_> {
+    type Item = WalkEntry;
 
-    fn next(&mut self) -> Option<WalkEntry<'a>> {
+    fn next(&mut self) -> Option<WalkEntry> {
         if std::mem::take(&mut self.root_pending) {
-            return Some(self.visit(Vec::new(), Tree::ROOT, Tree::ROOT));
+            return Some(self.visit(b"", Tree::ROOT, 0, Tree::ROOT));
         }
         loop {
             let level = self.stack.last_mut()?;
-            if let Some((name, &id)) = level.entries.next() {
-                let (path, parent) = (join_path(&level.path, name), level.directory);
-                return Some(self.visit(path, parent, id));
+            if let Some((name, id)) = level.entries.next() {
+                let (parent, position) = (level.directory, level.position);
+                level.position += 1;
+                return Some(self.visit(&name, parent, position, id));
             }
+            self.path.truncate(level.parent_len);
             self.stack.pop();
         }
     }

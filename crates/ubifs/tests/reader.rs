@@ -161,7 +161,7 @@ fn read_all(bytes: &[u8]) -> Result<bool, ErrorClass> {
     let sound = image.check().map_err(|error| error.class())?.is_clean();
     let tree = image.tree().map_err(|error| error.class())?;
     for entry in tree.walk() {
-        if let Some(content) = entry.node.content().filter(|content| content.len() < 4 << 20) {
+        if let Some(content) = entry.node.into_content().filter(|content| content.len() < 4 << 20) {
             match content.to_vec() {
                 Err(ContentError::Source(_)) => return Err(ErrorClass::Corrupt),
                 other => drop(other.unwrap()),

@@ -64,7 +64,7 @@ fn lines(args: &ExtractArgs, summary: &Summary, seconds: f64) -> String {
 
 /// Bytes that will be written: holes are not.
 fn stored_bytes(tree: &Tree) -> u64 {
-    let contents = tree.walk().filter(|entry| entry.first).filter_map(|entry| entry.node.content());
+    let contents = tree.walk().filter(|entry| entry.first).filter_map(|entry| entry.node.into_content());
     let extents = contents.flat_map(|content| content.extents().into_owned());
     extents.filter(|extent| !matches!(extent.source, Source::Hole)).map(|extent| extent.len).sum()
 }

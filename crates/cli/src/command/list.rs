@@ -36,7 +36,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<(), Failure> {
         lines.try_for_each(|entry| {
             let path = display_path(&entry.path);
             if args.long {
-                writeln!(stdout, "{} {path}{}", columns(&entry), arrow(entry.node))
+                writeln!(stdout, "{} {path}{}", columns(&entry), arrow(&entry.node))
             } else {
                 writeln!(stdout, "{path}")
             }
@@ -46,10 +46,10 @@ pub(crate) fn run(args: &ListArgs) -> Result<(), Failure> {
 }
 
 /// Mode, owner, size or device number, time: as `tar tv` has them, always numeric, always UTC.
-fn columns(entry: &WalkEntry<'_>) -> String {
+fn columns(entry: &WalkEntry) -> String {
     let Metadata { uid, gid, mtime, .. } = entry.node.metadata;
     let owner = format!("{uid}/{gid}");
-    format!("{} {owner:>11} {:>12} {}", mode_letters(entry.node), size(entry.node), show_time(mtime))
+    format!("{} {owner:>11} {:>12} {}", mode_letters(&entry.node), size(&entry.node), show_time(mtime))
 }
 
 fn size(node: &Node) -> String {
@@ -102,8 +102,8 @@ pub(crate) fn show_time(mtime: Timestamp) -> String {
     time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| format!("@{}", mtime.seconds))
 }
 
-fn object(entry: &WalkEntry<'_>, nlink: u32) -> Value {
-    let Node { metadata, kind } = entry.node;
+fn object(entry: &WalkEntry, nlink: u32) -> Value {
+    let Node { metadata, kind } = &entry.node;
     let mut object = Map::new();
     let mut put = |key: &str, value: Value| drop(object.insert(key.to_owned(), value));
     put("path", display_path(&entry.path).to_string().into());

@@ -90,13 +90,15 @@ fn check(image: &Image<'_>) -> Result<Findings, Failure> {
 
 fn info(image: &Image<'_>) -> Result<Facts, Failure> {
     let tree = read(image)?;
-    let entries: Vec<_> = tree.walk().collect();
-    let nodes = entries.iter().filter(|entry| entry.first);
-    let data = nodes.clone().filter_map(|entry| entry.node.content());
+    let (mut nodes, mut data) = (0, 0);
+    for entry in tree.walk().filter(|entry| entry.first) {
+        nodes += 1;
+        data += entry.node.content().map_or(0, flashwright_tree::Content::len);
+    }
     Ok(vec![
-        ("entries", entries.len().into()),
-        ("nodes", nodes.count().into()),
-        ("data_bytes", data.map(flashwright_tree::Content::len).sum::<u64>().into()),
+        ("entries", tree.walk().count().into()),
+        ("nodes", nodes.into()),
+        ("data_bytes", data.into()),
         ("image_bytes", image.len.into()),
     ])
 }

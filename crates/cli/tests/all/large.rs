@@ -48,7 +48,7 @@ fn a_sparse_file_of_five_gibibytes() {
     assert!(output["hole_bytes"].as_u64().unwrap() > len - (1 << 20));
     assert!(output["bytes_out"].as_u64().unwrap() <= 64 << 10);
     let tree = sandbox.tree("out");
-    let content = tree.node(tree.resolve(b"sparse").unwrap()).content().unwrap();
+    let content = tree.content(tree.resolve(b"sparse").unwrap()).unwrap();
     assert_eq!(content.len(), len);
     let mut end = [0; 8];
     content.reader().read_exact_at(len - 8, &mut end).unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flashwright_media::Field;
 use flashwright_media::Fields;
-use flashwright_tree::{Device, Directory, Finding, Kind, Metadata, Node, NodeKind, Timestamp};
+use flashwright_tree::{Device, Finding, Kind, Metadata, Node, NodeKind, Timestamp};
 
 use super::ReadError;
 use super::data::{Parts, Store};
@@ -71,7 +71,7 @@ impl Builder<'_> {
         let Some(newest) = nodes.last() else { return Ok(None) };
         let about = |finding: Finding| finding.at(self.store.absolute(newest.at)).in_inode(newest.ino);
         Ok(Some(match kind {
-            Kind::Directory => NodeKind::Directory(Directory::new()),
+            Kind::Directory => NodeKind::Directory,
             Kind::Fifo => NodeKind::Fifo,
             Kind::Socket => NodeKind::Socket,
             Kind::File => {

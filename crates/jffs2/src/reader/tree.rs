@@ -234,7 +234,7 @@ impl<'a> Loader<'a, '_> {
     fn lost_and_found_directory(&mut self) -> NodeId {
         let name = b"lost+found";
         if let Some(id) = self.tree.lookup(Tree::ROOT, name)
-            && self.tree.node(id).kind() == Kind::Directory
+            && self.tree.kind(id) == Kind::Directory
         {
             return id;
         }

@@ -80,7 +80,8 @@ struct Worker {
 impl Worker {
     fn work(&mut self, tree: &Tree, options: &Options, range: Range) -> Pieces {
         self.buffer.resize(range.len, 0);
-        let mut reader = content(tree, range.id).reader();
+        let content = content(tree, range.id);
+        let mut reader = content.reader();
         let read = reader.read_exact_at(range.offset, &mut self.buffer).and_then(|()| reader.finish());
         read.map_err(Failure::Content)?;
         let packer = self.packer.as_mut().map_err(|error| Failure::Codec(error.clone()))?;

@@ -1,7 +1,7 @@
 //! What is decided before a byte is written: every node is checked against the format's limits, and inodes get their
 //! numbers, in the order of the walk, the root first.
 
-use flashwright_tree::{Device, Node, NodeKind, Tree};
+use flashwright_tree::{Column, Device, Node, NodeKind, Tree};
 
 use crate::acl;
 use crate::error::WriteError;
@@ -14,7 +14,7 @@ use crate::options::Options;
 /// Numbers of all inodes.
 pub(super) struct Plan {
     /// Inode number by `NodeId::index`; 0 for a node without a name.
-    pub(super) numbers: Vec<u32>,
+    pub(super) numbers: Column,
     /// Number of inodes.
     pub(super) inodes: u32,
     /// Regular files, and their bytes; hard links once.
@@ -29,7 +29,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(tree: &Tree, options: &Options) -> Result<Plan, WriteError> {
         let mut plan = Plan {
-            numbers: vec![0; tree.arena_len()],
+            numbers: tree.column(),
             inodes: 0,
             files: 0,
             bytes: 0,
@@ -39,9 +39,9 @@ impl Plan {
         for entry in tree.walk() {
             check_name(&entry.path)?;
             if entry.first {
-                check_node(&entry.path, entry.node, options)?;
+                check_node(&entry.path, &entry.node, options)?;
                 plan.number(entry.id.index())?;
-                plan.count(entry.node);
+                plan.count(&entry.node);
             }
         }
         Ok(plan)
@@ -52,8 +52,7 @@ impl Plan {
             what: "more than 4294967295 inodes".into(),
             remedy: "make two images",
         })?;
-        self.numbers[index] = self.inodes;
-        Ok(())
+        Ok(self.numbers.set(index, self.inodes)?)
     }
 
     fn count(&mut self, node: &Node) {

@@ -47,9 +47,9 @@ pub(super) struct MetadataNodes<'a> {
     plan: &'a Plan,
     tree: &'a Tree,
     endian: Endian,
-    xattrs: XattrNodes<'a>,
-    /// Version of the last entry of each directory, by `NodeId::index`.
-    versions: Vec<u32>,
+    xattrs: XattrNodes,
+    /// Time of the directory whose entries come now.
+    directory: (NodeId, u32),
     ready: VecDeque<Node>,
 }
 
@@ -61,13 +61,13 @@ impl<'a> MetadataNodes<'a> {
             tree,
             endian: options.endian,
             xattrs: XattrNodes::default(),
-            versions: vec![FIRST_VERSION; tree.arena_len()],
+            directory: (Tree::ROOT, node::seconds(&tree.root())),
             ready: VecDeque::new(),
         }
     }
 
-    fn enter(&mut self, entry: &WalkEntry<'a>) {
-        let (endian, ino) = (self.endian, self.plan.numbers[entry.id.index()]);
+    fn enter(&mut self, entry: &WalkEntry) {
+        let (endian, ino) = (self.endian, self.plan.numbers.get(entry.id.index()));
         if !entry.path.is_empty() {
             let dirent = self.dirent(entry, ino);
             self.ready.push_back(dirent);
@@ -78,19 +78,21 @@ impl<'a> MetadataNodes<'a> {
         let xattrs = self.xattrs.nodes(endian, ino, &entry.node.metadata.xattrs);
         self.ready.extend(xattrs);
         if entry.node.content().is_none_or(Content::is_empty) {
-            let inode = |size| Inode::new(endian, ino, entry.node, size);
-            self.ready.push_back(without_content(entry.node, inode, endian));
+            let inode = |size| Inode::new(endian, ino, &entry.node, size);
+            self.ready.push_back(without_content(&entry.node, inode, endian));
         }
     }
 
-    fn dirent(&mut self, entry: &WalkEntry<'_>, ino: u32) -> Node {
-        let version = &mut self.versions[entry.parent.index()];
-        *version += 1;
+    fn dirent(&mut self, entry: &WalkEntry, ino: u32) -> Node {
+        // A directory has fewer than 2^32 entries.
+        let version = u32::try_from(entry.position).unwrap_or(u32::MAX).saturating_add(FIRST_VERSION + 1);
         // A directory shows the time of its newest entry, so all have the directory's own.
-        let mctime = node::seconds(self.tree.node(entry.parent));
-        let parent = self.plan.numbers[entry.parent.index()];
+        if self.directory.0 != entry.parent {
+            self.directory = (entry.parent, node::seconds(&self.tree.node(entry.parent)));
+        }
+        let parent = self.plan.numbers.get(entry.parent.index());
         let name = entry.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        node::dirent(self.endian, parent, *version, ino, mctime, entry.node.kind(), name)
+        node::dirent(self.endian, parent, version, ino, self.directory.1, entry.node.kind(), name)
     }
 }
 
@@ -133,8 +135,8 @@ impl<'a> Steps<'a> {
             {
                 // The plan has checked the length.
                 let size = u32::try_from(content.len()).unwrap_or(u32::MAX);
-                let ino = self.plan.numbers[entry.id.index()];
-                return Some((entry.id, Inode::new(self.endian, ino, entry.node, size), 0));
+                let ino = self.plan.numbers.get(entry.id.index());
+                return Some((entry.id, Inode::new(self.endian, ino, &entry.node, size), 0));
             }
         }
     }
@@ -172,8 +174,8 @@ impl Iterator for Steps<'_> {
 }
 
 /// The data of a regular file.
-pub(super) fn content(tree: &Tree, id: NodeId) -> &Content {
-    tree.node(id).content().unwrap_or_else(|| unreachable!("only regular files are read"))
+pub(super) fn content(tree: &Tree, id: NodeId) -> Content {
+    tree.content(id).unwrap_or_else(|| unreachable!("only regular files are read"))
 }
 
 /// The only node of an inode that is no file with data.

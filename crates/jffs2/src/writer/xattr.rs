@@ -12,21 +12,21 @@ use crate::format::XattrPrefix;
 
 /// The xattrs that are in the image already.
 #[derive(Default)]
-pub(super) struct XattrNodes<'a> {
+pub(super) struct XattrNodes {
     /// Number of each full name and value.
-    known: HashMap<(&'a [u8], &'a [u8]), u32>,
+    known: HashMap<(Vec<u8>, Vec<u8>), u32>,
     /// Sequence number of the last reference.
     sequence: u32,
 }
 
-impl<'a> XattrNodes<'a> {
+impl XattrNodes {
     /// The nodes that give inode `ino` these xattrs.
-    pub(super) fn nodes(&mut self, endian: Endian, ino: u32, xattrs: &'a Xattrs) -> Vec<Node> {
+    pub(super) fn nodes(&mut self, endian: Endian, ino: u32, xattrs: &Xattrs) -> Vec<Node> {
         let mut nodes = Vec::new();
         for (name, value) in xattrs {
             // As many as there are inodes and xattrs; an image below 4 GiB has fewer than 2^32.
             let next = u32::try_from(self.known.len() + 1).unwrap_or(u32::MAX);
-            let xid = *self.known.entry((name, value)).or_insert(next);
+            let xid = *self.known.entry((name.clone(), value.clone())).or_insert(next);
             if xid == next {
                 nodes.push(xattr_node(endian, xid, name, value));
             }

@@ -25,7 +25,7 @@ pub fn assert_found(name: &str, found: &Found, tree: &Tree, endian: Endian) {
         };
         assert_eq!(*inos.entry(entry.id).or_insert(ino), ino, "{name}: {path}: hard links are one inode");
         if entry.first {
-            assert_inode(&format!("{name}: {path}"), found, ino, entry.node, endian);
+            assert_inode(&format!("{name}: {path}"), found, ino, &entry.node, endian);
         }
     }
     assert_eq!(names, found.dirents.len(), "{name}");

@@ -106,7 +106,7 @@ impl<'b, 'o> Graft<'b, 'o> {
         let id = match self.builder.parent(path, self.origin)? {
             Some(spot) => self.builder.put(spot, node, self.origin)?,
             None if is_directory => {
-                self.builder.replace_metadata(Tree::ROOT, node.metadata, self.origin);
+                self.builder.replace_metadata(Tree::ROOT, node.metadata, self.origin)?;
                 Tree::ROOT
             }
             None => return Err(Error::invalid("/: the root of the image can only be a directory")),
@@ -164,7 +164,7 @@ impl<'b, 'o> Graft<'b, 'o> {
             self.builder.put_link(spot, id, self.origin)?;
             id
         } else {
-            let copy = self.builder.tree.node(id).clone();
+            let copy = self.builder.tree.node(id);
             self.put(path, copy)?
         };
         self.targets.insert(own.to_vec(), Target::Here(known));
@@ -177,7 +177,7 @@ impl<'b, 'o> Graft<'b, 'o> {
         let target = self.path(target);
         let shown = (display_path(path), display_path(&target));
         match tree.resolve(&target) {
-            Some(id) if tree.node(id).entries().is_none() => Ok(id),
+            Some(id) if !tree.is_directory(id) => Ok(id),
             Some(_) => {
                 Err(Error::invalid(format!("{}: hard link to {}, which is a directory", shown.0, shown.1))
                     .with_help("no file system has hard links to directories: make the archive again"))

@@ -11,11 +11,11 @@ mod tar;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use flashwright_tree::{Kind, NodeId};
+use flashwright_tree::NodeId;
 
 use self::graft::{Graft, Item, What};
 pub(crate) use self::open::{Archive, open};
-use crate::builder::{Builder, childless};
+use crate::builder::Builder;
 use crate::{Document, Error, Severity};
 
 /// Carries all of a tar archive into the image at `at`.
@@ -50,14 +50,16 @@ pub(crate) fn add_cpio(
     let contents = contents.map_err(|error| cpio_error(&error).at(document.whole()))?;
     let origin = builder.origin(document.whole());
     let mut graft = Graft::new(builder, origin, at);
+    // Of nodes with several names, the first.
     let mut names: HashMap<NodeId, Vec<u8>> = HashMap::new();
+    let counts = contents.tree.name_counts();
     for entry in contents.tree.walk().filter(|entry| !contents.made_up.contains(&entry.id)) {
         let metadata = entry.node.metadata.clone();
         let what = match names.get(&entry.id) {
             Some(first) => What::Link(first.clone()),
-            None => What::Node(childless(entry.node).kind),
+            None => What::Node(entry.node.kind.clone()),
         };
-        if entry.node.kind() != Kind::Directory {
+        if counts[entry.id.index()] > 1 {
             names.entry(entry.id).or_insert_with(|| entry.path.clone());
         }
         graft.add(Item { path: entry.path, metadata, what })?;

@@ -17,7 +17,7 @@ fn tree_of(archive: Vec<u8>) -> Tree {
     read_tar(archive).unwrap().tree
 }
 
-fn node<'t>(tree: &'t Tree, path: &[u8]) -> &'t Node {
+fn node(tree: &Tree, path: &[u8]) -> Node {
     tree.node(tree.resolve(path).unwrap())
 }
 
@@ -224,7 +224,7 @@ fn what_gnu_tar_writes_is_the_directory() {
         let found = from(Tar, &archive, |_| ());
         let expected = if has_xattrs { &with_xattrs } else { &without };
         assert_eq!(compare(expected, &found).unwrap(), [], "{arguments:?}");
-        let many = node(&found, b"many").content().unwrap();
+        let many = node(&found, b"many").into_content().unwrap();
         let holes = many.extents().iter().filter(|extent| matches!(extent.source, Source::Hole)).count();
         assert_eq!(holes > 50, arguments.contains(&"-S"), "{arguments:?}: {holes} holes");
     }
@@ -236,7 +236,8 @@ fn data_of_a_plain_archive_stays_where_it_is() {
     let archive = Tarball::default().file("a", b"first").file("b", b"second").done();
     let path = folder.file("x.tar", &archive);
     let tree = from(Tar, &path, |_| ());
-    let extents = node(&tree, b"b").content().unwrap().extents();
+    let b = node(&tree, b"b").into_content().unwrap();
+    let extents = b.extents();
     assert_eq!((extents.len(), extents[0].source_offset), (1, 1536));
     assert!(matches!(&extents[0].source, Source::Host(host) if host.path() == path));
     folder.file("x.tar", &archive[1..]);
@@ -278,7 +279,8 @@ fn compressed_archives_are_unpacked_into_memory_or_a_file() {
             let path = folder.file("packed", &bytes);
             let tree = from(Tar, &path, |_| ());
             assert_eq!(compare(&expected, &tree).unwrap(), []);
-            let source = &node(&tree, b"f").content().unwrap().extents()[0].source;
+            let content = node(&tree, b"f").into_content().unwrap();
+            let source = &content.extents()[0].source;
             assert_eq!(matches!(source, Source::Reader(_)), in_file);
             let padded = bytes.ends_with(&[0; 20]);
             let cut = folder.file("packed", &bytes[..bytes.len() - if padded { 29 } else { 9 }]);
@@ -360,7 +362,7 @@ fn cpio_archives_come_in() {
     let found = from(Cpio, &rootless, |_| ());
     assert_eq!(found.root().metadata.permissions, 0o755);
     assert_eq!(node(&found, b"dev/console").kind(), Kind::CharDevice);
-    let content: &Content = node(&found, b"f").content().unwrap();
+    let content: Content = node(&found, b"f").into_content().unwrap();
     assert!(matches!(content.extents()[0].source, Source::Host(_)));
 }
 

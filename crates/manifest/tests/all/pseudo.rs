@@ -137,7 +137,7 @@ fn a_data_section_holds_files_and_holes() {
         ),
         "{list}"
     );
-    let b = tree.node(tree.resolve(b"b").unwrap()).content().unwrap();
+    let b = tree.content(tree.resolve(b"b").unwrap()).unwrap();
     assert_eq!(b.to_vec().unwrap(), data);
     assert!(b.is_hole(4096, 8192));
 }

@@ -86,7 +86,7 @@ fn holes_are_found_and_data_is_where_it_was() {
     file.write_all_at(b"end", (5 << 30) - 3).unwrap();
     std::fs::File::create(folder.join("hole")).unwrap().set_len(1 << 20).unwrap();
     let tree = scanned(&folder, &Policy::default(), &Options::default());
-    let sparse = tree.node(tree.resolve(b"sparse").unwrap()).content().unwrap();
+    let sparse = tree.content(tree.resolve(b"sparse").unwrap()).unwrap();
     assert_eq!(sparse.len(), 5 << 30);
     let data: u64 =
         sparse.extents().iter().filter(|e| !matches!(e.source, Source::Hole)).map(|e| e.len).sum();

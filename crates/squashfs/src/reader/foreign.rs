@@ -33,7 +33,7 @@ use backhand::kind::{self, Kind};
 use backhand::traits::filesystem::{BackhandInnerNode, BackhandNode, BackhandSquashfsFileReader};
 use backhand::{BackhandError, FilesystemCompressor, FilesystemReaderTrait, SuperBlock};
 use flashwright_tree::{
-    Content, Device, Directory, Metadata, Node, NodeKind, ReadAt, Source, Timestamp, Tree,
+    Content, Device, Metadata, Node, NodeKind, ReadAt, Source, Timestamp, Tree,
 };
 
 use super::identify::{Foreign, HEAD_LEN, Identity, identify};
@@ -262,7 +262,7 @@ impl Reader {
 
     fn kind(self: &Arc<Self>, number: usize, node: &BackhandNode) -> (NodeKind, Option<Content>) {
         let kind = match &node.inner {
-            BackhandInnerNode::Dir => NodeKind::Directory(Directory::new()),
+            BackhandInnerNode::Dir => NodeKind::Directory,
             BackhandInnerNode::File(file) => {
                 let len = file_len(file);
                 let data = Arc::new(FileData { reader: Arc::clone(self), number, file: file.clone() });

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use flashwright_tree::{Directory, Kind, Metadata, Node, NodeId, NodeKind, Timestamp, Tree};
+use flashwright_tree::{Kind, Metadata, Node, NodeId, NodeKind, Timestamp, Tree};
 use zerocopy::little_endian::U32;
 
 use super::ReadError;
@@ -110,7 +110,7 @@ impl Loader<'_> {
         let number = inode.number;
         let metadata = self.metadata(&inode).map_err(|error| error.in_inode(number))?;
         let kind = match inode.body {
-            Body::Directory(_) => NodeKind::Directory(Directory::new()),
+            Body::Directory(_) => NodeKind::Directory,
             Body::File(body) => {
                 let content = data::content(&self.store, number, body, &mut self.budget);
                 NodeKind::File(content.map_err(|error| error.in_inode(number))?)

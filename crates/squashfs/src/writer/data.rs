@@ -187,9 +187,9 @@ struct Shared<'a> {
     options: &'a Options,
 }
 
-impl<'a> Shared<'a> {
-    fn content(&self, id: NodeId) -> &'a Content {
-        self.tree.node(id).content().unwrap_or_else(|| unreachable!("only regular files are listed"))
+impl Shared<'_> {
+    fn content(&self, id: NodeId) -> Content {
+        self.tree.content(id).unwrap_or_else(|| unreachable!("only regular files are listed"))
     }
 
     fn block_size(&self) -> usize {
@@ -203,7 +203,8 @@ impl<'a> Shared<'a> {
 
     fn read(&self, range: Origin) -> Result<Vec<u8>, WriteError> {
         let mut data = vec![0; range.len];
-        let mut reader = self.content(self.files[range.file]).reader();
+        let content = self.content(self.files[range.file]);
+        let mut reader = content.reader();
         let result = reader.read_exact_at(range.offset, &mut data).and_then(|()| reader.finish());
         result.map_err(|error| self.failed(range.file, error))?;
         Ok(data)

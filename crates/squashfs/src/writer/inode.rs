@@ -21,7 +21,7 @@ pub(super) struct InodeWriter<'a> {
     tree: &'a Tree,
     plan: &'a Plan,
     data: &'a DataArea,
-    xattrs: &'a XattrSets<'a>,
+    xattrs: &'a XattrSets,
     file_index: HashMap<NodeId, usize>,
     inodes: MetadataTable<'a>,
     directories: MetadataTable<'a>,
@@ -37,7 +37,7 @@ impl<'a> InodeWriter<'a> {
         plan: &'a Plan,
         files: &[NodeId],
         data: &'a DataArea,
-        xattrs: &'a XattrSets<'a>,
+        xattrs: &'a XattrSets,
         inode_compressor: Option<&'a mut dyn Compressor>,
         directory_compressor: Option<&'a mut dyn Compressor>,
     ) -> Self {
@@ -57,11 +57,12 @@ impl<'a> InodeWriter<'a> {
     /// Writes every inode and listing in the plan's order. Returns where the root's inode is.
     pub(super) fn write_all(&mut self) -> Result<MetadataRef, WriteError> {
         for &directory in self.plan.directories.iter().rev() {
-            let children = self.tree.node(directory).entries().into_iter().flatten();
-            let mut entries = Vec::new();
-            for (name, &child) in children {
+            let children: Vec<_> = self.tree.entries(directory).collect();
+            let mut entries = Vec::with_capacity(children.len());
+            for (name, child) in &children {
+                let child = *child;
                 let inode = self.ensure_inode(child)?;
-                let (kind, number) = (self.tree.node(child).kind(), self.number(child));
+                let (kind, number) = (self.tree.kind(child), self.number(child));
                 entries.push(Entry { name, kind, number, inode });
             }
             let listing = write_listing(&mut self.directories, &entries)?;
@@ -104,9 +105,9 @@ impl<'a> InodeWriter<'a> {
     }
 
     fn write_inode(&mut self, id: NodeId) -> Result<(), WriteError> {
-        let node = self.tree.node(id);
+        let node = &self.tree.node(id);
         match &node.kind {
-            NodeKind::Directory(_) => self.write_directory(id, node),
+            NodeKind::Directory => self.write_directory(id, node),
             NodeKind::File(content) => self.write_file(id, node, content.len()),
             NodeKind::Symlink(target) => Ok(self.write_symlink(id, node, target)?),
             NodeKind::CharDevice(device) | NodeKind::BlockDevice(device) => {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use flashwright_tree::{Content, NodeId, Tree};
+use flashwright_tree::{NodeId, Tree};
 
 use super::kind::{HEAD, data_kind};
 use super::plan::path_of;
@@ -54,14 +54,14 @@ fn by_content(tree: &Tree, order: Vec<NodeId>, options: &Options) -> Result<Vec<
 
 /// Bytes of a file that go into a fragment.
 fn tail_len(tree: &Tree, id: NodeId, options: &Options) -> usize {
-    let len = tree.node(id).content().map_or(0, Content::len);
+    let len = tree.content(id).map_or(0, |content| content.len());
     // Less than a block.
     let tail = usize::try_from(len % u64::from(options.block_size)).unwrap_or(0);
     if options.tail_in_fragment(len) { tail } else { 0 }
 }
 
 fn read_tail(tree: &Tree, file: NodeId, len: usize, rate: u64) -> Result<Tail, WriteError> {
-    let Some(content) = tree.node(file).content() else { unreachable!("only regular files are listed") };
+    let Some(content) = tree.content(file) else { unreachable!("only regular files are listed") };
     let mut head = vec![0; usize::try_from(content.len()).unwrap_or(HEAD).min(HEAD)];
     let mut data = vec![0; len];
     let mut reader = content.reader();

@@ -48,7 +48,7 @@ impl Plan {
     fn survey(&mut self, tree: &Tree, block_size: u32) -> Result<(), WriteError> {
         let mut ids = BTreeSet::new();
         for entry in tree.walk() {
-            let (node, index) = (entry.node, entry.id.index());
+            let (node, index) = (&entry.node, entry.id.index());
             check_name_length(&entry.path)?;
             self.links[index] += 1;
             if !entry.first {
@@ -56,10 +56,10 @@ impl Plan {
             }
             check_node(&entry.path, node, block_size)?;
             ids.extend([node.metadata.uid, node.metadata.gid]);
-            if let NodeKind::Directory(entries) = &node.kind {
+            if node.is_directory() {
                 self.directories.push(entry.id);
                 self.parents[index] = entry.parent;
-                self.links[index] = directory_links(tree, entries.values());
+                self.links[index] = directory_links(tree, entry.id);
             }
         }
         if ids.len() > MAX_IDS {
@@ -73,8 +73,7 @@ impl Plan {
     fn number(&mut self, tree: &Tree) -> Result<(), WriteError> {
         let directories = std::mem::take(&mut self.directories);
         for &directory in directories.iter().rev() {
-            let children = tree.node(directory).entries().into_iter().flat_map(|entries| entries.values());
-            for &child in children {
+            for (_, child) in tree.entries(directory) {
                 self.assign(child)?;
             }
         }
@@ -103,8 +102,8 @@ impl Plan {
     }
 }
 
-fn directory_links<'a>(tree: &Tree, children: impl Iterator<Item = &'a NodeId>) -> u32 {
-    let subdirectories = children.filter(|child| tree.node(**child).entries().is_some()).count();
+fn directory_links(tree: &Tree, directory: NodeId) -> u32 {
+    let subdirectories = tree.entries(directory).filter(|(_, child)| tree.is_directory(*child)).count();
     u32::try_from(subdirectories).unwrap_or(u32::MAX).saturating_add(2)
 }
 

@@ -14,30 +14,27 @@ use crate::format::{MetadataRef, NONE32, XATTR_VALUE_OOL, XattrEntry, XattrId, X
 const SHARED_VALUE: usize = size_of::<u64>();
 
 /// All different sets of xattrs.
-pub(super) struct XattrSets<'a> {
-    sets: Vec<&'a Xattrs>,
+pub(super) struct XattrSets {
+    sets: Vec<Xattrs>,
     by_node: HashMap<NodeId, u32>,
 }
 
-impl<'a> XattrSets<'a> {
-    pub(super) fn collect(tree: &'a Tree) -> Result<Self, WriteError> {
-        let mut sets = Vec::new();
-        let mut known: HashMap<&Xattrs, u32> = HashMap::new();
+impl XattrSets {
+    pub(super) fn collect(tree: &Tree) -> Result<Self, WriteError> {
+        let mut known: HashMap<Xattrs, u32> = HashMap::new();
         let mut by_node = HashMap::new();
         for entry in tree.walk().filter(|entry| entry.first && !entry.node.metadata.xattrs.is_empty()) {
-            let set = &entry.node.metadata.xattrs;
-            let next = u32::try_from(sets.len()).ok().filter(|next| *next < NONE32);
+            let next = u32::try_from(known.len()).ok().filter(|next| *next < NONE32);
             let next = next.ok_or_else(|| WriteError::Tree {
                 what: "more than 4294967294 different sets of xattrs".into(),
                 remedy: "leave some xattrs out",
             })?;
-            let index = *known.entry(set).or_insert_with(|| {
-                sets.push(set);
-                next
-            });
+            let index = *known.entry(entry.node.metadata.xattrs).or_insert(next);
             by_node.insert(entry.id, index);
         }
-        Ok(XattrSets { sets, by_node })
+        let mut sets: Vec<_> = known.into_iter().collect();
+        sets.sort_unstable_by_key(|(_, index)| *index);
+        Ok(XattrSets { sets: sets.into_iter().map(|(set, _)| set).collect(), by_node })
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -61,7 +58,7 @@ impl<'a> XattrSets<'a> {
         for set in &self.sets {
             let position = table.position();
             let mut size = 0;
-            for (name, value) in *set {
+            for (name, value) in set {
                 size += write_pair(table, &mut values, name, value)?;
             }
             ids.push(XattrId {

@@ -62,7 +62,7 @@ impl Grove {
                 Some(id) => id,
                 None => self
                     .0
-                    .insert(parent, name, Node::new(metadata(0o755), NodeKind::Directory(Default::default())))
+                    .insert(parent, name, Node::new(metadata(0o755), NodeKind::Directory))
                     .unwrap(),
             };
         }
@@ -138,7 +138,7 @@ fn owners_and_times(grove: &mut Grove) {
         grove.put(format!("owners/{uid}-{gid}"), Node::new(owned, NodeKind::File(Content::empty())));
     }
     for seconds in [0, 1, 2_147_483_647, 2_147_483_648, 4_294_967_295] {
-        for (name, kind) in [("fifo", NodeKind::Fifo), ("dir", NodeKind::Directory(Default::default()))] {
+        for (name, kind) in [("fifo", NodeKind::Fifo), ("dir", NodeKind::Directory)] {
             let timed = Metadata { mtime: Timestamp::from_seconds(seconds), ..metadata(0o700) };
             grove.put_as_it_is(format!("times/{name}-{seconds}"), Node::new(timed, kind));
         }
@@ -289,13 +289,13 @@ fn xattrs(grove: &mut Grove) {
     grove.put("xattrs/fifo", special(Node::new(metadata(0o600), NodeKind::Fifo)));
     grove.put("xattrs/socket", special(Node::new(metadata(0o600), NodeKind::Socket)));
     grove.put("xattrs/device", special(device(NodeKind::BlockDevice, 259, 65_537)));
-    let directory = Node::new(metadata(0o755), NodeKind::Directory(Default::default()));
+    let directory = Node::new(metadata(0o755), NodeKind::Directory);
     grove.put("xattrs/directory", with_xattrs(directory, [("user.of-a-directory", b"yes".to_vec())]));
     grove.put("xattrs/directory/inside", file(*b"x"));
 }
 
 fn directories(grove: &mut Grove) {
-    grove.put("directories/empty", Node::new(metadata(0o755), NodeKind::Directory(Default::default())));
+    grove.put("directories/empty", Node::new(metadata(0o755), NodeKind::Directory));
     let deep = vec!["d"; 200].join("/");
     grove.put(format!("directories/deep/{deep}/bottom"), file(*b"deep"));
     // More than the 256 entries of one header.

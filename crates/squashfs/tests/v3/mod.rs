@@ -106,22 +106,21 @@ struct Writer<'t> {
 impl Writer<'_> {
     /// Writes a node after all that is in it; returns the position of its inode.
     fn node(&mut self, id: NodeId, parent: u64) -> u64 {
-        let node = self.tree.node(id);
+        let node = &self.tree.node(id);
         let number = self.numbers[&id];
-        let listing = node.entries().map(|entries| {
-            let children: Vec<_> =
-                entries.iter().map(|(name, id)| (name, *id, self.node(*id, number))).collect();
-            self.listing(&children)
-        });
+        let entries = self.tree.entries(id);
+        let names = entries.len() as u64;
+        let children: Vec<_> = entries.map(|(name, id)| (name, id, self.node(id, number))).collect();
+        let listing = node.is_directory().then(|| self.listing(&children));
         let file = node.content().map(|content| self.file(content));
         let at = self.inodes.position();
         self.head(node, number);
-        let links = 1 + node.entries().map_or(0, |entries| entries.len() as u64 + 1);
+        let links = 1 + if node.is_directory() { names + 1 } else { 0 };
         if !matches!(node.kind, NodeKind::File(_)) {
             self.inodes.put(links, 4);
         }
         match &node.kind {
-            NodeKind::Directory(_) => {
+            NodeKind::Directory => {
                 let (start, len) = listing.unwrap();
                 self.inodes.put_bits(&[(len + 3, 19), (start, 13)]);
                 self.inodes.put(0, 4);
@@ -177,7 +176,7 @@ impl Writer<'_> {
     }
 
     /// A listing; returns its position and length.
-    fn listing(&mut self, children: &[(&Name, NodeId, u64)]) -> (u64, u64) {
+    fn listing(&mut self, children: &[(Name, NodeId, u64)]) -> (u64, u64) {
         let start = self.listings.position();
         let Some((_, first, _)) = children.first() else { return (start, 0) };
         let base = self.numbers[first];
@@ -185,7 +184,7 @@ impl Writer<'_> {
         self.listings.put(0, 4);
         self.listings.put(base, 4);
         for (name, id, at) in children {
-            let kind = inode_type(self.tree.node(*id).kind());
+            let kind = inode_type(self.tree.kind(*id));
             self.listings.put_bits(&[(*at, 13), (kind, 3)]);
             self.listings.put(name.len() as u64 - 1, 1);
             self.listings.put(self.numbers[id] - base, 2);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Parameters;
-use crate::{Content, Device, Directory, Metadata, Node, NodeId, NodeKind, Source, Timestamp, Tree, Xattrs};
+use crate::{Content, Device, Metadata, Node, NodeId, NodeKind, Source, Timestamp, Tree, Xattrs};
 
 /// One node to be.
 #[derive(Debug, Clone)]
@@ -174,7 +174,7 @@ impl Builder<'_> {
             return;
         }
         let kind = self.kind(&spec.kind, depth);
-        let is_directory = matches!(kind, NodeKind::Directory(_));
+        let is_directory = matches!(kind, NodeKind::Directory);
         let mut node = Node::new(metadata(self.parameters, &spec.metadata), kind);
         if matches!(node.kind, NodeKind::Symlink(_)) {
             // Linux has no other mode for them.
@@ -196,7 +196,7 @@ impl Builder<'_> {
         };
         let special = self.parameters.special_nodes;
         match spec {
-            KindSpec::Directory if depth < self.parameters.max_depth => NodeKind::Directory(Directory::new()),
+            KindSpec::Directory if depth < self.parameters.max_depth => NodeKind::Directory,
             KindSpec::File(pieces) => self.file(content(self.parameters, pieces)),
             KindSpec::SameFile(index) => {
                 let content = usize::from(*index).checked_rem(self.files.len());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use flashwright_tree::{Directory, Kind, Node, NodeId, NodeKind, Tree, TreeError};
+use flashwright_tree::{Kind, Node, NodeId, NodeKind, Tree, TreeError};
 
 use super::ReadError;
 use super::data::{self, DataStore};
@@ -105,7 +105,7 @@ impl Loader<'_> {
         self.budget.charge(NODE_COST.saturating_add(inode.data.len() as u64), "inodes")?;
         let metadata = inode.metadata(self.index, self.input, self.facts, &mut self.budget)?;
         let kind = match inode.kind {
-            Kind::Directory => NodeKind::Directory(Directory::new()),
+            Kind::Directory => NodeKind::Directory,
             Kind::File => {
                 let known = self.sizes.get(&inode.inum).copied().unwrap_or(0);
                 let size = inode.node.size.get().max(known);

@@ -1,6 +1,6 @@
 //! The nodes of one inode: itself, its xattrs, its directory entries.
 
-use flashwright_tree::{Directory, Kind, Metadata, Node, NodeKind, Tree};
+use flashwright_tree::{Kind, Metadata, Node, NodeId, NodeKind, Tree};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::plan::Plan;
@@ -33,11 +33,11 @@ struct XattrSums {
 
 impl NodeMaker<'_> {
     /// All nodes of that inode but its data: itself, xattrs, entries.
-    pub(super) fn inode(&self, inum: u32, names: u32, node: &Node) -> Vec<RawNode> {
+    pub(super) fn inode(&self, id: NodeId, inum: u32, names: u32, node: &Node) -> Vec<RawNode> {
         let mut number = Vec::new();
         let (size, nlink, data) = match &node.kind {
-            NodeKind::Directory(entries) => {
-                let (size, directories) = self.directory_sums(entries);
+            NodeKind::Directory => {
+                let (size, directories) = self.directory_sums(id);
                 (size, directories + 2, &[][..])
             }
             NodeKind::File(content) => (content.len(), names, &[][..]),
@@ -51,20 +51,20 @@ impl NodeMaker<'_> {
         };
         let mut nodes = vec![self.ino_node(inum, node, (size, nlink), data)];
         self.xattrs(inum, &node.metadata, &mut nodes);
-        if let NodeKind::Directory(entries) = &node.kind {
-            nodes.extend(entries.iter().map(|(name, &id)| {
-                let target = (self.plan.numbers[id.index()], self.tree.node(id).kind());
-                self.entry(NodeType::Dent, inum, name, target)
-            }));
-        }
+        nodes.extend(self.tree.entries(id).map(|(name, id)| {
+            let target = (self.plan.numbers[id.index()], self.tree.kind(id));
+            self.entry(NodeType::Dent, inum, &name, target)
+        }));
         nodes
     }
 
-    fn directory_sums(&self, entries: &Directory) -> (u64, u32) {
-        let size = entries.keys().map(|name| u64::from(dent_size(narrow(name.len())))).sum::<u64>();
-        let is_directory = |id| self.tree.node(id).kind() == Kind::Directory;
-        let directories = entries.values().filter(|&&id| is_directory(id)).count();
-        (size + u64::from(InoNode::LEN), narrow(directories))
+    fn directory_sums(&self, directory: NodeId) -> (u64, u32) {
+        let (mut size, mut directories) = (u64::from(InoNode::LEN), 0);
+        for (name, id) in self.tree.entries(directory) {
+            size += u64::from(dent_size(narrow(name.len())));
+            directories += u32::from(self.tree.is_directory(id));
+        }
+        (size, directories)
     }
 
     fn ino_node(&self, inum: u32, node: &Node, (size, nlink): (u64, u32), data: &[u8]) -> RawNode {

@@ -48,7 +48,7 @@ impl Plan {
         Ok(plan)
     }
 
-    fn number(&mut self, entry: &WalkEntry<'_>) -> Result<(), WriteError> {
+    fn number(&mut self, entry: &WalkEntry) -> Result<(), WriteError> {
         let root = entry.path.is_empty();
         let number = if root { ROOT_INO } else { self.take(1)? };
         self.take(entry.node.metadata.xattrs.len())?;
@@ -81,7 +81,7 @@ fn check_name(path: &[u8]) -> Result<(), WriteError> {
     Ok(())
 }
 
-fn check_node(entry: &WalkEntry<'_>, options: &Options) -> Result<(), WriteError> {
+fn check_node(entry: &WalkEntry, options: &Options) -> Result<(), WriteError> {
     let path = &entry.path;
     check_metadata(path, &entry.node.metadata, options)?;
     match &entry.node.kind {

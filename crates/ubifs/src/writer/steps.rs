@@ -48,13 +48,13 @@ impl<'a> Steps<'a> {
         Steps { maker, walk: maker.tree.walk(), ready: VecDeque::new(), file: None }
     }
 
-    fn enter(&mut self, entry: &WalkEntry<'_>) {
+    fn enter(&mut self, entry: &WalkEntry) {
         if !entry.first {
             return;
         }
         let index = entry.id.index();
         let (inum, names) = (self.maker.plan.numbers[index], self.maker.plan.names[index]);
-        self.ready.extend(self.maker.inode(inum, names, entry.node));
+        self.ready.extend(self.maker.inode(entry.id, inum, names, &entry.node));
         if entry.node.content().is_some_and(|content| !content.is_empty()) {
             self.file = Some((entry.id, inum, 0));
         }
@@ -99,6 +99,6 @@ impl Iterator for Steps<'_> {
 }
 
 /// The data of a regular file.
-pub(super) fn content(tree: &Tree, id: NodeId) -> &Content {
-    tree.node(id).content().unwrap_or_else(|| unreachable!("only regular files are read"))
+pub(super) fn content(tree: &Tree, id: NodeId) -> Content {
+    tree.content(id).unwrap_or_else(|| unreachable!("only regular files are read"))
 }

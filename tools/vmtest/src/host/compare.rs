@@ -90,11 +90,11 @@ pub fn expected(tree: &Tree, rules: &Rules) -> Result<Vec<NodeReport>, ContentEr
             }
             _ => digests.get(&entry.id).cloned(),
         };
-        let mut report = describe(&entry, rules);
+        let mut report = describe(tree, &entry, rules);
         report.sha256 = sha256;
         report.ino = entry.id.index() as u64;
         report.nlink = link_count(tree, &entry, names[entry.id.index()], rules);
-        if is_split(entry.node, rules) {
+        if is_split(&entry.node, rules) {
             // Past all node ids, and of no other name.
             report.ino = (tree.arena_len() + reports.len()) as u64;
         }
@@ -103,8 +103,8 @@ pub fn expected(tree: &Tree, rules: &Rules) -> Result<Vec<NodeReport>, ContentEr
     Ok(reports)
 }
 
-fn describe(entry: &WalkEntry<'_>, rules: &Rules) -> NodeReport {
-    let (node, metadata) = (entry.node, &entry.node.metadata);
+fn describe(tree: &Tree, entry: &WalkEntry, rules: &Rules) -> NodeReport {
+    let (node, metadata) = (&entry.node, &entry.node.metadata);
     let xattrs = metadata.xattrs.iter().map(|(name, value)| (Bytes(name.clone()), Bytes(value.clone())));
     NodeReport {
         path: Bytes(entry.path.clone()),
@@ -116,7 +116,7 @@ fn describe(entry: &WalkEntry<'_>, rules: &Rules) -> NodeReport {
         mtime: (metadata.mtime.seconds, if rules.nanoseconds { metadata.mtime.nanoseconds } else { 0 }),
         target: if let NodeKind::Symlink(target) = &node.kind { Some(Bytes(target.clone())) } else { None },
         xattrs: if rules.xattrs { xattrs.collect() } else { BTreeMap::new() },
-        entries: node.entries().map(|entries| entries.len() as u64),
+        entries: node.is_directory().then(|| tree.entries(entry.id).len() as u64),
         ..NodeReport::default()
     }
 }
@@ -133,16 +133,13 @@ fn is_split(node: &Node, rules: &Rules) -> bool {
     !rules.linked_symlinks && node.kind() == Kind::Symlink
 }
 
-fn link_count(tree: &Tree, entry: &WalkEntry<'_>, names: u32, rules: &Rules) -> u32 {
-    match entry.node.entries() {
-        None if is_split(entry.node, rules) => 1,
-        None => names,
-        Some(entries) => {
-            let below = entries.values().filter(|&&id| tree.node(id).kind() == Kind::Directory).count();
-            let extra = u32::from(rules.extra_root_link && entry.path.is_empty());
-            2 + extra + u32::try_from(below).unwrap_or(u32::MAX - 3)
-        }
+fn link_count(tree: &Tree, entry: &WalkEntry, names: u32, rules: &Rules) -> u32 {
+    if !entry.node.is_directory() {
+        return if is_split(&entry.node, rules) { 1 } else { names };
     }
+    let below = tree.entries(entry.id).filter(|(_, id)| tree.is_directory(*id)).count();
+    let extra = u32::from(rules.extra_root_link && entry.path.is_empty());
+    2 + extra + u32::try_from(below).unwrap_or(u32::MAX - 3)
 }
 
 fn sha256(content: &Content) -> Result<String, ContentError> {

@@ -267,7 +267,7 @@ impl Vm {
             let known = &mut ids[entry.id.index()];
             match *known {
                 Some(id) => self.initramfs.link(parent, name, id)?,
-                None => *known = Some(self.initramfs.insert(parent, name, childless(entry.node))?),
+                None => *known = Some(self.initramfs.insert(parent, name, entry.node)?),
             }
         }
         Ok(())
@@ -381,14 +381,6 @@ impl Vm {
         flashwright_cpio::write(&self.initramfs, &options, &mut output)?;
         output.flush().map_err(Error::io(path))
     }
-}
-
-fn childless(node: &Node) -> Node {
-    let mut node = node.clone();
-    if let NodeKind::Directory(entries) = &mut node.kind {
-        entries.clear();
-    }
-    node
 }
 
 /// The kernel as qemu takes it.

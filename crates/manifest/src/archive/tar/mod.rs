@@ -18,7 +18,7 @@ mod header;
 mod pax;
 mod sparse;
 
-use flashwright_tree::{Content, Device, Directory, Metadata, NodeKind, Timestamp, display_path};
+use flashwright_tree::{Content, Device, Metadata, NodeKind, Timestamp, display_path};
 
 use self::header::{BLOCK, Block};
 use self::pax::Pax;
@@ -319,7 +319,7 @@ impl<'a> Reader<'a> {
         let pax = entry.extensions.pax.as_ref().unwrap_or(&self.global);
         let problem = |what: String| damaged(entry.at, format!("{}: {what}", display_path(&path)));
         let what = self.what(entry, pax, &raw)?;
-        let is_root_directory = matches!(what, What::Node(NodeKind::Directory(_)));
+        let is_root_directory = matches!(what, What::Node(NodeKind::Directory));
         if path.is_empty() && !is_root_directory {
             return Err(problem("the root can only be a directory".into()));
         }
@@ -338,8 +338,8 @@ impl<'a> Reader<'a> {
         };
         let kind = match flag {
             // Before POSIX a directory was a file whose name ends in '/'.
-            0 | b'0' | b'7' if raw.ends_with(b"/") => NodeKind::Directory(Directory::new()),
-            b'5' | b'D' => NodeKind::Directory(Directory::new()),
+            0 | b'0' | b'7' if raw.ends_with(b"/") => NodeKind::Directory,
+            b'5' | b'D' => NodeKind::Directory,
             0 | b'0' | b'7' | b'S' => NodeKind::File(self.content(entry, pax)?),
             b'1' => return link(entry, pax).map_err(named),
             b'2' => NodeKind::Symlink(value::target(&link_name(entry, pax)).map_err(named)?),
