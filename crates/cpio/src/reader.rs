@@ -244,8 +244,7 @@ impl Reader {
 
     /// A directory that is there already keeps its entries and takes the new metadata.
     fn directory(&mut self, entry: &Entry) -> Result<(), Error> {
-        let existing =
-            self.tree.resolve(&entry.path).filter(|&id| self.tree.kind(id) == Kind::Directory);
+        let existing = self.tree.resolve(&entry.path).filter(|&id| self.tree.kind(id) == Kind::Directory);
         if let Some(id) = existing {
             self.made_up.remove(&id);
             self.tree.node_mut(id).metadata = entry.metadata();

@@ -398,8 +398,9 @@ impl<'o> Builder<'o> {
 }
 
 pub(crate) fn spill_error(error: TreeError) -> Error {
-    Error::new(Class::Io, error.to_string())
-        .with_help("TMPDIR names the folder for temporary files; a large tree needs some 50 bytes for each node")
+    Error::new(Class::Io, error.to_string()).with_help(
+        "TMPDIR names the folder for temporary files; a large tree needs some 50 bytes for each node",
+    )
 }
 
 pub(crate) fn declared_twice(path: &[u8], before: Place, now: Place) -> Error {

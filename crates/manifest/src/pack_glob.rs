@@ -78,8 +78,7 @@ pub(crate) fn expand(
         if takes {
             put(builder, &entry, glob, meta, (&mut ids, origin))?;
         }
-        let known =
-            || builder.tree.resolve(&entry.path).is_some_and(|id| builder.tree.is_directory(id));
+        let known = || builder.tree.resolve(&entry.path).is_some_and(|id| builder.tree.is_directory(id));
         if entry.node.kind() == Kind::Directory && (glob.flat || !(takes || known())) {
             left_out = Some(entry.path);
         }

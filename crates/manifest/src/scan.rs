@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flashwright_tree::{
-    Column, Content, Device, HostFile, Identity, Metadata, Node, NodeId, NodeKind, Source, Timestamp,
-    Tree, Xattrs, display_path, join_path,
+    Column, Content, Device, HostFile, Identity, Metadata, Node, NodeId, NodeKind, Source, Timestamp, Tree,
+    Xattrs, display_path, join_path,
 };
 use rustix::fs::{self, Access, AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;

@@ -4,9 +4,7 @@ mod fixtures;
 
 use flashwright_squashfs::format::Compression;
 use flashwright_squashfs::reader::{CompressorOptions, ErrorClass, ReadError};
-use flashwright_tree::{
-    Content, Device, Metadata, Node, NodeKind, Source, Timestamp, Tree, Xattrs, compare,
-};
+use flashwright_tree::{Content, Device, Metadata, Node, NodeKind, Source, Timestamp, Tree, Xattrs, compare};
 
 use fixtures::{bytes, open, open_bytes};
 

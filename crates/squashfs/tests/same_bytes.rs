@@ -46,11 +46,8 @@ fn fixture() -> Tree {
 /// The same tree, with its nodes put in from the last to the first.
 fn backwards(tree: &Tree) -> Tree {
     let entries: Vec<_> = tree.walk().collect();
-    let directories: HashMap<NodeId, &WalkEntry> = entries
-        .iter()
-        .filter(|entry| entry.node.is_directory())
-        .map(|entry| (entry.id, entry))
-        .collect();
+    let directories: HashMap<NodeId, &WalkEntry> =
+        entries.iter().filter(|entry| entry.node.is_directory()).map(|entry| (entry.id, entry)).collect();
     let mut copy = Tree::new();
     copy.node_mut(Tree::ROOT).metadata = tree.root().metadata.clone();
     let mut ids = HashMap::from([(Tree::ROOT, Tree::ROOT)]);

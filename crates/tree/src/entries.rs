@@ -38,9 +38,10 @@ impl Pieces {
     pub(crate) fn find(&self, order: impl Fn(u32) -> Ordering) -> Result<Place, Place> {
         let after = self.pieces.partition_point(|piece| order(piece[0]) != Ordering::Greater);
         let piece = after.saturating_sub(1);
-        let found = self.pieces.get(piece).map_or(Err(0), |numbers| {
-            numbers.binary_search_by(|&number| order(number))
-        });
+        let found = self
+            .pieces
+            .get(piece)
+            .map_or(Err(0), |numbers| numbers.binary_search_by(|&number| order(number)));
         found.map(|at| (piece, at)).map_err(|at| (piece, at))
     }
 

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use crate::heap::{Cursor, Heap, Position, put_bytes, put_number, put_signed};
 use crate::{
-    Content, Device, Extent, HostFile, Identity, Kind, Metadata, Node, NodeKind, Source, Timestamp, TreeError,
-    Xattrs,
+    Content, Device, Extent, HostFile, Identity, Kind, Metadata, Node, NodeKind, Source, Timestamp,
+    TreeError, Xattrs,
 };
 
 /// Bits of the head: the kind, and what there is.
@@ -221,8 +221,7 @@ impl Records {
         let permissions = u16::try_from(cursor.number()).unwrap_or(u16::MAX);
         let (uid, gid, seconds) = (cursor.number32(), cursor.number32(), cursor.signed());
         let nanoseconds = if head & NANOSECONDS != 0 { cursor.fixed() } else { 0 };
-        let xattrs =
-            if head & XATTRS != 0 { self.xattrs(Position(cursor.fixed())) } else { Xattrs::new() };
+        let xattrs = if head & XATTRS != 0 { self.xattrs(Position(cursor.fixed())) } else { Xattrs::new() };
         Metadata { permissions, uid, gid, mtime: Timestamp { seconds, nanoseconds }, xattrs }
     }
 
@@ -352,9 +351,7 @@ impl Records {
         let flag = |there: bool, flag| if there { flag } else { 0 };
         let same_time = identity.mtime == (mtime.seconds, mtime.nanoseconds.into());
         let same_name = own == name;
-        out.push(
-            flag(same_time, SAME_TIME) | flag(same_name, SAME_NAME) | flag(split.is_some(), FOLDER),
-        );
+        out.push(flag(same_time, SAME_TIME) | flag(same_name, SAME_NAME) | flag(split.is_some(), FOLDER));
         put_number(identity.device, out);
         put_number(identity.inode, out);
         put_number(identity.len, out);

@@ -118,7 +118,9 @@ impl Spill {
     }
 
     fn write_file(&mut self, at: u64, bytes: &[u8]) -> Result<(), TreeError> {
-        let Some(overflow) = &mut self.overflow else { unreachable!("without a file all is below the limit") };
+        let Some(overflow) = &mut self.overflow else {
+            unreachable!("without a file all is below the limit")
+        };
         let failed =
             |error, directory: &Path| Err(TreeError::Spill { directory: directory.to_owned(), error });
         let file = match &mut overflow.file {
@@ -257,7 +259,10 @@ mod tests {
         }
         assert_eq!((spilled.pages.len(), whole.pages.len()), (1, 3));
         spilled.write(PAGE as u64 - 2, b"abcd").unwrap();
-        assert_eq!(*spilled.clone().read(PAGE as u64 - 3, 6), [all[PAGE - 3], b'a', b'b', b'c', b'd', all[PAGE + 2]]);
+        assert_eq!(
+            *spilled.clone().read(PAGE as u64 - 3, 6),
+            [all[PAGE - 3], b'a', b'b', b'c', b'd', all[PAGE + 2]]
+        );
     }
 
     #[test]

@@ -323,7 +323,8 @@ impl Tree {
             && self.record(directory).kind() == Kind::Directory
         {
             let runs = entries::encode(&pieces.runs());
-            let entries = if runs.is_empty() { Position::NONE } else { self.records.heap_mut().add(&runs)? };
+            let entries =
+                if runs.is_empty() { Position::NONE } else { self.records.heap_mut().add(&runs)? };
             self.records.set_entries(self.position(directory), entries)?;
             self.growing.remove(&directory.0);
         }

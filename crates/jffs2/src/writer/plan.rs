@@ -28,14 +28,8 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(tree: &Tree, options: &Options) -> Result<Plan, WriteError> {
-        let mut plan = Plan {
-            numbers: tree.column(),
-            inodes: 0,
-            files: 0,
-            bytes: 0,
-            fractions: 0,
-            xattrs: false,
-        };
+        let mut plan =
+            Plan { numbers: tree.column(), inodes: 0, files: 0, bytes: 0, fractions: 0, xattrs: false };
         for entry in tree.walk() {
             check_name(&entry.path)?;
             if entry.first {

@@ -32,9 +32,7 @@ use backhand::compression::{CompressionAction, Compressor};
 use backhand::kind::{self, Kind};
 use backhand::traits::filesystem::{BackhandInnerNode, BackhandNode, BackhandSquashfsFileReader};
 use backhand::{BackhandError, FilesystemCompressor, FilesystemReaderTrait, SuperBlock};
-use flashwright_tree::{
-    Content, Device, Metadata, Node, NodeKind, ReadAt, Source, Timestamp, Tree,
-};
+use flashwright_tree::{Content, Device, Metadata, Node, NodeKind, ReadAt, Source, Timestamp, Tree};
 
 use super::identify::{Foreign, HEAD_LEN, Identity, identify};
 use super::input::Input;

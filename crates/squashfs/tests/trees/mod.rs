@@ -60,10 +60,7 @@ impl Grove {
         for name in names {
             parent = match self.0.lookup(parent, name) {
                 Some(id) => id,
-                None => self
-                    .0
-                    .insert(parent, name, Node::new(metadata(0o755), NodeKind::Directory))
-                    .unwrap(),
+                None => self.0.insert(parent, name, Node::new(metadata(0o755), NodeKind::Directory)).unwrap(),
             };
         }
         (parent, name)
