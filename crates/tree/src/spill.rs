@@ -248,7 +248,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut spilled = Spill::new(folder.path(), 1);
         let mut whole = Spill::default();
-        let all: Vec<u8> = (0..5 * PAGE / 2).map(|i| (i % 251) as u8).collect();
+        let all: Vec<u8> = (0..=250).cycle().take(5 * PAGE / 2).collect();
         for part in all.chunks(1000) {
             spilled.write(spilled.len(), part).unwrap();
             whole.write(whole.len(), part).unwrap();
