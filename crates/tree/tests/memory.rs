@@ -64,7 +64,7 @@ fn a_node_takes_some_dozen_bytes() {
     type Make = dyn Fn(&str, u64) -> Node;
     let cases: [(&str, &Make, usize); 4] = [
         ("files", &host_file, 50),
-        ("directories", &move |_, _| timed(Node::directory(0o755)), 36),
+        ("directories", &move |_, _| timed(Node::directory(0o755)), 38),
         ("links", &|_, _| Node::symlink(*b"../lib/libc.so.6"), 44),
         (
             "with xattrs",
