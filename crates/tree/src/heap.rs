@@ -162,8 +162,9 @@ mod tests {
     #[test]
     fn records_of_any_length_come_back() {
         let mut heap = Heap::default();
-        let records: Vec<Vec<u8>> =
-            [0, 1, 3, 190, 191, 192, 254, 255, 256, 70_000].map(|len| vec![u8::try_from(len % 251).unwrap(); len]).into();
+        let records: Vec<Vec<u8>> = [0, 1, 3, 190, 191, 192, 254, 255, 256, 70_000]
+            .map(|len: usize| vec![u8::try_from(len % 251).unwrap(); len])
+            .into();
         let positions: Vec<_> = records.iter().map(|record| heap.add(record).unwrap()).collect();
         assert!(positions.iter().all(|&position| position != Position::NONE));
         for (record, &position) in records.iter().zip(&positions) {
