@@ -35,9 +35,11 @@ const SMALL: [&str; 2] = [cross::MIPS.name, cross::MIPSEL.name];
 /// unwinding, nothing for `{:?}`, code that stays where it is linked to.
 const FLAGS: &str = "-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none \
                      -Cforce-unwind-tables=no -Clink-arg=-Wl,--no-eh-frame-hdr -Crelocation-model=static";
-/// What makes it smaller still, and slower: checksums with small tables.
-const SMALL_FLAGS: &str =
-    "--cfg=flashwright_small --cfg=sha2_backend=\"soft\" --cfg=sha2_backend_soft=\"compact\"";
+/// What makes it smaller still: checksums with small tables, which are slower, and a C library that zig compiles for size.
+/// LLVM's options for MIPS (`-disable-mips-df-*`, `-mips-tail-calls`, `-enable-ipra`) would take 12 KB off, and the program
+/// that all of them together make hangs.
+const SMALL_FLAGS: &str = "--cfg=flashwright_small --cfg=sha2_backend=\"soft\" \
+                           --cfg=sha2_backend_soft=\"compact\" -Clink-arg=-Oz";
 /// Where size is not all: as the compiler optimises elsewhere.
 const FAST: &str = "3";
 
