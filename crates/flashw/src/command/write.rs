@@ -12,7 +12,7 @@ use super::{GEOMETRY, JSON, OFFSET, write_ubi, write_volume};
 use crate::args::{Args, Command, Flag, option, switch};
 use crate::exit::{Exit, Failure, Result};
 use crate::image::{digest, open};
-use crate::output::{Json, bytes, print, print_text};
+use crate::output::{Json, bytes, print, print_text, say};
 use crate::safety::{in_use, judge};
 use crate::target::Target;
 use crate::watch::Watch;
@@ -189,11 +189,25 @@ fn write(args: &Args) -> Result {
 }
 
 fn image_refusals(image: &Image, source: &mut dyn Source, flash: &dyn Flash) -> Result<Vec<Refusal>> {
-    let mut refusals = image::fits_mtd(image, &flash.geometry(), HOST);
-    if !source.is_pipe() {
-        refusals.extend(image::check(image, source)?);
-    }
+    let image = match *image {
+        Image::Jffs2(jffs2) if !source.is_pipe() => {
+            Image::Jffs2(jffs2.with_eraseblock(source)?)
+        }
+        other => other,
+    };
+    let mut refusals = image::fits_mtd(&image, &flash.geometry(), HOST);
+    refusals.extend(checked(&image, source)?);
     Ok(refusals)
+}
+
+/// What is wrong with the image by its own checksums; says which of them it has that are not known here.
+pub(super) fn checked(image: &Image, source: &mut dyn Source) -> Result<Vec<Refusal>> {
+    if source.is_pipe() {
+        return Ok(Vec::new());
+    }
+    let found = image::check(image, source)?;
+    found.unchecked.iter().for_each(|line| say(line));
+    Ok(found.refusals)
 }
 
 /// Seconds of an estimate, rounded up.

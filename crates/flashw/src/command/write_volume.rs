@@ -6,6 +6,7 @@ use flashwright_plan::image::{self, Image};
 use flashwright_plan::volume::{self, Method, Options, Plan, VolumeReport};
 use flashwright_plan::{Ending, Error, Source};
 
+use super::write::checked;
 use crate::args::Args;
 use crate::exit::{Exit, Failure, Result};
 use crate::image::digest;
@@ -31,7 +32,7 @@ pub(crate) fn write(
     options.in_place = args.has("in-place");
     options.verify = !args.has("no-verify");
     options.sha256 = digest(args)?;
-    let mut refusals = if source.is_pipe() { Vec::new() } else { image::check(image, source)? };
+    let mut refusals = checked(image, source)?;
     let mut watch = Watch::new(args.has("json"))?;
     let plan = volume::plan(&mut device, id, source, &options, &mut |event| watch.tell(event));
     watch.clear();

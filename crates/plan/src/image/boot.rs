@@ -4,7 +4,6 @@
 use flashwright_media::{Endian, Fields};
 
 use super::{Faults, Input};
-use crate::error::Error;
 
 /// Header of U-Boot's old image format: 64 bytes, big-endian. U-Boot: `image_header_t`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +44,16 @@ impl UImage {
         Some(UImage { header_crc, data_len, load, entry, data_crc, name: fields.take()? })
     }
 
-    pub(super) fn check(&self, input: &mut Input<'_>, faults: &mut Faults) -> Result<(), Error> {
-        let mut header: [u8; 64] = input.array(0)?;
+    pub(super) fn check(&self, input: &mut Input<'_>, faults: &mut Faults) {
+        let mut header: [u8; 64] = input.array(0);
         header.get_mut(UIMAGE_CRC).unwrap_or_default().fill(0);
-        faults.crc("header of the uImage", 0, self.header_crc, flashwright_media::crc32(&header));
+        let computed = flashwright_media::crc32(&header);
+        faults.crc(format_args!("header of the uImage"), 0, self.header_crc, computed);
         let end = UIMAGE_HEADER.saturating_add(self.data_len.into());
         if faults.has_all("the uImage", end, input.len()) {
-            faults.crc("data of the uImage", UIMAGE_HEADER, self.data_crc, input.crc(UIMAGE_HEADER, end)?);
+            let computed = input.crc(UIMAGE_HEADER, end);
+            faults.crc(format_args!("data of the uImage"), UIMAGE_HEADER, self.data_crc, computed);
         }
-        Ok(())
     }
 }
 
@@ -77,13 +77,13 @@ impl Trx {
         Some(Trx { len: fields.take()?, crc: fields.take()? })
     }
 
-    pub(super) fn check(&self, input: &mut Input<'_>, faults: &mut Faults) -> Result<(), Error> {
+    pub(super) fn check(&self, input: &mut Input<'_>, faults: &mut Faults) {
         if self.len < TRX_HEADER {
             faults.damaged(format!("the TRX says it has {} bytes, fewer than its header of 28", self.len));
         } else if faults.has_all("the TRX", self.len.into(), input.len()) {
             // Not inverted at the end.
-            faults.crc("TRX", TRX_COVERED, self.crc, !input.crc(TRX_COVERED, self.len.into())?);
+            let computed = !input.crc(TRX_COVERED, self.len.into());
+            faults.crc(format_args!("TRX"), TRX_COVERED, self.crc, computed);
         }
-        Ok(())
     }
 }

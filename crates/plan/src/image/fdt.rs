@@ -2,9 +2,10 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used)]
 
 use flashwright_media::{Endian, Fields};
+use sha2::Digest;
 
 use super::{Faults, Input};
-use crate::error::Error;
+use crate::report::Sha256;
 
 /// Header of a flattened device tree: 40 bytes, big-endian. Its fields, as the devicetree specification names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +38,14 @@ mod token {
     pub(super) const NOP: u32 = 4;
     pub(super) const END: u32 = 9;
 }
-/// The longest name of a property that means something here, with its NUL.
-const MAX_NAME: usize = 16;
+/// Bytes of a text that are looked at: a name of a node or property, an algorithm, a hash.
+const MAX_TEXT: usize = 32;
+/// Nodes that are open, the one at hand included: `/images`, an image in it, a hash in that.
+const IN_IMAGES: u32 = 2;
+const IN_IMAGE: u32 = 3;
+const IN_HASH: u32 = 4;
+/// So often all bytes are hashed: images of a FIT do not overlap, and have a few hashes each.
+const MAX_ROUNDS: u64 = 8;
 
 impl DeviceTree {
     pub(super) fn of(head: &[u8]) -> Option<Self> {
@@ -66,8 +73,9 @@ impl DeviceTree {
         })
     }
 
-    /// The parts lie where they can, nodes open and close, and the images that are behind the tree are there.
-    pub(super) fn check(&self, input: &mut Input<'_>, faults: &mut Faults) -> Result<(), Error> {
+    /// The parts lie where they can, nodes open and close; of a FIT, all images are there, and what they hash to. Its
+    /// signatures are not looked at: the keys are in the boot loader.
+    pub(super) fn check(&self, input: &mut Input<'_>, faults: &mut Faults) {
         let end = |offset: u32, size: u32| u64::from(offset).saturating_add(size.into());
         let total = u64::from(self.total_size);
         let parts = [(self.struct_offset, self.struct_size), (self.strings_offset, self.strings_size)];
@@ -76,127 +84,262 @@ impl DeviceTree {
             let Self { version, total_size, .. } = self;
             let found = format!("version {version}, {total_size} bytes, its parts outside of them");
             faults.damaged(format!("header of the device tree: {found}: it is damaged"));
-            return Ok(());
+            return;
         }
         if !faults.has_all("the device tree", total, input.len()) {
-            return Ok(());
+            return;
         }
+        let rounds = input.len().saturating_mul(MAX_ROUNDS);
         let mut walk = Walk {
+            tree: self,
+            input,
+            faults,
             at: self.struct_offset.into(),
             end: end(self.struct_offset, self.struct_size),
             depth: 0,
-            external: External::default(),
+            in_images: false,
+            image: FitImage::default(),
+            hash: None,
             last: total,
+            budget: rounds,
         };
-        match walk.run(self, input)? {
+        let stray = walk.run();
+        let last = walk.last;
+        match stray {
             Some(offset) => {
                 faults.damaged(format!("device tree at {offset:#010x}: no node or property: it is damaged"));
             }
-            None => drop(faults.has_all("the FIT with the images behind it", walk.last, input.len())),
+            None => drop(faults.has_all("the FIT with the images behind it", last, input.len())),
         }
-        Ok(())
     }
 }
 
-/// Where the image of a FIT node is, when it is behind the tree. U-Boot: `data-size`, `data-offset`, `data-position`.
+/// Some bytes: the first, from the start of the image; how many.
+type Span = (u64, u32);
+
+/// A node under `/images`.
 #[derive(Default)]
-struct External {
+struct FitImage {
+    /// Its name, up to its NUL.
+    name: u64,
+    /// `data`: within the tree.
+    data: Option<Span>,
+    /// `data-size`, `data-offset` and `data-position`: behind the tree.
     size: u32,
     offset: Option<u32>,
     position: Option<u32>,
 }
 
-struct Walk {
+/// A node `hash…` in such a node.
+#[derive(Default)]
+struct Hash {
+    algorithm: Span,
+    value: Span,
+}
+
+struct Walk<'a, 'b> {
+    tree: &'a DeviceTree,
+    input: &'a mut Input<'b>,
+    faults: &'a mut Faults,
     /// Bytes from the start of the image.
     at: u64,
     /// End of the structure.
     end: u64,
     /// Nodes that are open.
     depth: u32,
-    /// Of the innermost.
-    external: External,
+    in_images: bool,
+    /// The last one that was opened.
+    image: FitImage,
+    /// The one that is open.
+    hash: Option<Hash>,
     /// Where the image as a whole ends, as far as is known.
     last: u64,
+    /// Bytes that may still be hashed.
+    budget: u64,
 }
 
-impl Walk {
+impl Walk<'_, '_> {
     /// Walks over all words; returns where one is that cannot be.
-    fn run(&mut self, tree: &DeviceTree, input: &mut Input<'_>) -> Result<Option<u64>, Error> {
+    fn run(&mut self) -> Option<u64> {
         loop {
             let at = self.at;
-            let Some(word) = self.word(input)? else { return Ok(Some(at)) };
+            let Some(word) = self.word() else { return Some(at) };
             let sound = match word {
                 token::BEGIN_NODE => {
                     self.depth = self.depth.saturating_add(1);
-                    self.external = External::default();
-                    self.name(input)?
+                    self.open();
+                    self.name()
                 }
                 token::END_NODE => {
-                    self.close(tree);
+                    self.close();
                     self.depth.checked_sub(1).map(|depth| self.depth = depth).is_some()
                 }
-                token::PROPERTY => self.property(tree, input)?,
+                token::PROPERTY => self.property(),
                 token::NOP => true,
-                token::END => return Ok((self.depth > 0).then_some(at)),
+                token::END => return (self.depth > 0).then_some(at),
                 _ => false,
             };
             if !sound {
-                return Ok(Some(at));
+                return Some(at);
             }
         }
     }
 
-    fn word(&mut self, input: &mut Input<'_>) -> Result<Option<u32>, Error> {
+    fn word(&mut self) -> Option<u32> {
         let next = self.at.saturating_add(4);
         if next > self.end {
-            return Ok(None);
+            return None;
         }
-        let word = u32::from_be_bytes(input.array(self.at)?);
+        let word = u32::from_be_bytes(self.input.array(self.at));
         self.at = next;
-        Ok(Some(word))
+        Some(word)
     }
 
     /// Goes past the name of a node: its NUL is in the last of its words.
-    fn name(&mut self, input: &mut Input<'_>) -> Result<bool, Error> {
-        while let Some(word) = self.word(input)? {
+    fn name(&mut self) -> bool {
+        while let Some(word) = self.word() {
             if word.to_be_bytes().contains(&0) {
-                return Ok(true);
+                return true;
             }
         }
-        Ok(false)
+        false
     }
 
-    fn property(&mut self, tree: &DeviceTree, input: &mut Input<'_>) -> Result<bool, Error> {
-        let (Some(len), Some(name)) = (self.word(input)?, self.word(input)?) else { return Ok(false) };
-        let next = self.at.saturating_add(u64::from(len).next_multiple_of(4));
-        if next > self.end || name >= tree.strings_size {
-            return Ok(false);
+    /// A node starts, its name comes next. Only those of images and their hashes mean something.
+    fn open(&mut self) {
+        let name = self.text((self.at, u32::MAX));
+        match self.depth {
+            IN_IMAGES => self.in_images = self.tree.is_fit && name.starts_with(b"images\0"),
+            IN_IMAGE => self.image = FitImage { name: self.at, ..FitImage::default() },
+            IN_HASH => self.hash = (self.in_images && name.starts_with(b"hash")).then(Hash::default),
+            _ => {}
         }
-        if len == 4 && tree.is_fit {
-            let value = u32::from_be_bytes(input.array(self.at)?);
-            let left = tree.strings_size.saturating_sub(name);
-            let mut bytes = [0; MAX_NAME];
-            let have = usize::try_from(left).unwrap_or(MAX_NAME).min(MAX_NAME);
-            let start = u64::from(tree.strings_offset).saturating_add(name.into());
-            input.read(start, bytes.get_mut(..have).unwrap_or_default())?;
-            match bytes.split(|&byte| byte == 0).next() {
-                Some(b"data-size") => self.external.size = value,
-                Some(b"data-offset") => self.external.offset = Some(value),
-                Some(b"data-position") => self.external.position = Some(value),
+    }
+
+    fn property(&mut self) -> bool {
+        let (Some(len), Some(name)) = (self.word(), self.word()) else { return false };
+        let start = self.at;
+        let next = start.saturating_add(u64::from(len).next_multiple_of(4));
+        if next > self.end || name >= self.tree.strings_size {
+            return false;
+        }
+        self.at = next;
+        if !self.in_images || !(IN_IMAGE..=IN_HASH).contains(&self.depth) {
+            return true;
+        }
+        let left = self.tree.strings_size.saturating_sub(name);
+        let name = u64::from(self.tree.strings_offset).saturating_add(name.into());
+        let name = self.text((name, left));
+        let name = until_nul(&name);
+        if self.depth == IN_HASH {
+            match (&mut self.hash, name) {
+                (Some(hash), b"algo") => hash.algorithm = (start, len),
+                (Some(hash), b"value") => hash.value = (start, len),
+                _ => {}
+            }
+        } else if name == b"data" {
+            self.image.data = Some((start, len));
+        } else if len == 4 {
+            let value = u32::from_be_bytes(self.input.array(start));
+            match name {
+                b"data-size" => self.image.size = value,
+                b"data-offset" => self.image.offset = Some(value),
+                b"data-position" => self.image.position = Some(value),
                 _ => {}
             }
         }
-        self.at = next;
-        Ok(true)
+        true
     }
 
-    /// A node ends: what it has behind the tree counts. `data-offset` is from the end of the tree, rounded up to 4.
-    fn close(&mut self, tree: &DeviceTree) {
-        let External { size, offset, position } = std::mem::take(&mut self.external);
-        let base = u64::from(tree.total_size).next_multiple_of(4);
-        let start = position.map(u64::from).or(offset.map(|offset| base.saturating_add(offset.into())));
-        if let Some(start) = start {
-            self.last = self.last.max(start.saturating_add(size.into()));
+    /// A node ends. In a FIT, properties come before nodes: an image is known whole when one of its hashes ends.
+    fn close(&mut self) {
+        if self.depth == IN_HASH
+            && let Some(hash) = self.hash.take()
+        {
+            self.check(&hash);
+        }
+        if self.in_images && self.depth == IN_IMAGE {
+            let (start, len) = self.data().unwrap_or_default();
+            self.last = self.last.max(start.saturating_add(len.into()));
         }
     }
+
+    /// Where the data of the image is, in the order that U-Boot looks. `data-offset` is from the end of the tree, rounded
+    /// up to 4.
+    fn data(&self) -> Option<Span> {
+        let FitImage { data, size, offset, position, .. } = self.image;
+        let base = u64::from(self.tree.total_size).next_multiple_of(4);
+        let behind = position.map(u64::from).or(offset.map(|offset| base.saturating_add(offset.into())));
+        behind.map(|start| (start, size)).or(data)
+    }
+
+    fn check(&mut self, hash: &Hash) {
+        let name = self.text((self.image.name, u32::MAX));
+        let name = shown(&name);
+        let algorithm = self.text(hash.algorithm);
+        let Some((start, len)) = self.data() else {
+            self.faults.damaged(format!("image {name} of the FIT: it has a hash, and no data"));
+            return;
+        };
+        let end = start.saturating_add(len.into());
+        // That it is cut off is said at the end.
+        if end > self.input.len() {
+            return;
+        }
+        let Some(budget) = self.budget.checked_sub(len.into()) else {
+            self.faults
+                .damaged(format!("image {name} of the FIT: more hashes than images have: it is damaged"));
+            return;
+        };
+        let algorithm = until_nul(&algorithm);
+        let hash_len = match algorithm {
+            b"crc32" => 4,
+            b"sha256" => 32,
+            _ => {
+                let algorithm = shown(algorithm);
+                self.faults.unchecked(format!("image {name} of the FIT: its {algorithm} was not checked"));
+                return;
+            }
+        };
+        self.budget = budget;
+        let value = self.text(hash.value);
+        if hash.value.1 != hash_len {
+            let (algorithm, len) = (shown(algorithm), hash.value.1);
+            self.faults
+                .damaged(format!("image {name} of the FIT: {algorithm} of {len} bytes, expected {hash_len}"));
+        } else if hash_len == 4 {
+            let [a, b, c, d, ..] = value;
+            let found = self.input.crc(start, end);
+            let what = format_args!("image {name} of the FIT");
+            self.faults.crc(what, start, found, u32::from_be_bytes([a, b, c, d]));
+        } else {
+            let mut sha256 = sha2::Sha256::new();
+            self.input.pieces(start, end, &mut |bytes| sha256.update(bytes));
+            let (found, expected) = (Sha256(sha256.finalize().into()), Sha256(value));
+            if found != expected {
+                self.faults.damaged(format!(
+                    "image {name} of the FIT at {start:#010x}: sha256 {found}, expected {expected}"
+                ));
+            }
+        }
+    }
+
+    /// The first bytes of a span, then zeros.
+    fn text(&mut self, (start, len): Span) -> [u8; MAX_TEXT] {
+        let mut bytes = [0; MAX_TEXT];
+        let left = self.input.len().saturating_sub(start).min(len.into());
+        let have = usize::try_from(left).unwrap_or(MAX_TEXT).min(MAX_TEXT);
+        self.input.read(start, bytes.get_mut(..have).unwrap_or_default());
+        bytes
+    }
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// Text up to its NUL, as far as it is ASCII.
+fn shown(bytes: &[u8]) -> String {
+    let shown = |&byte: &u8| if byte.is_ascii_graphic() { char::from(byte) } else { '?' };
+    until_nul(bytes).iter().map(shown).collect()
 }

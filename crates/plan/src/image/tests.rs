@@ -17,7 +17,7 @@ fn squashfs() -> Vec<u8> {
     put(&mut bytes, 22, &17u16.to_le_bytes());
     put(&mut bytes, 28, &[4, 0, 0, 0]);
     put(&mut bytes, 40, &4900u64.to_le_bytes());
-    for (at, table) in [(48, 4800u64), (64, 4000), (72, 4400)] {
+    for (at, table) in [(48, 4800u64), (56, u64::MAX), (64, 4000), (72, 4400), (80, 4500), (88, u64::MAX)] {
         put(&mut bytes, at, &table.to_le_bytes());
     }
     bytes
@@ -33,8 +33,10 @@ fn ubifs_node(bytes: &mut [u8], len: usize, kind: u8) {
 
 fn ubifs() -> Vec<u8> {
     let leb = 15_872;
-    let mut bytes = vec![0; leb * 4];
-    for (at, value) in [(32, 512u32), (36, 15_872), (40, 20), (44, 100)] {
+    let mut bytes = vec![0xff; leb * 4];
+    bytes[..4096].fill(0);
+    [leb, 2 * leb].iter().for_each(|&at| bytes[at..at + 512].fill(0));
+    for (at, value) in [(32, 512u32), (36, 15_872), (40, 20), (44, 100), (56, 2), (60, 2)] {
         put(&mut bytes, at, &value.to_le_bytes());
     }
     ubifs_node(&mut bytes, 4096, 6);
@@ -114,8 +116,8 @@ fn jffs2(endian: Endian) -> Vec<u8> {
     let mut bytes = Vec::new();
     for eraseblock in 1..=3 {
         bytes.extend(node(0x2003, 12, endian));
-        bytes.extend(node(0xe001, 45, endian));
-        bytes.extend(node(0xe002, 5000, endian));
+        bytes.extend(node(0x2004, 45, endian));
+        bytes.extend(node(0xe005, 5000, endian));
         bytes.resize(eraseblock * 0x2000, 0xff);
     }
     bytes
@@ -131,8 +133,9 @@ fn ubi() -> Vec<u8> {
 fn checked(bytes: &[u8]) -> Vec<String> {
     let mut source = bytes;
     let image = identify(&bytes[..bytes.len().min(HEAD_LEN)]);
-    let refusals = check(&image, &mut source).unwrap();
-    refusals.iter().map(|refusal| format!("{}: {}", refusal.word, refusal.reason)).collect()
+    let found = check(&image, &mut source).unwrap();
+    assert_eq!(found.unchecked, [""; 0]);
+    found.refusals.iter().map(|refusal| format!("{}: {}", refusal.word, refusal.reason)).collect()
 }
 
 #[test]
@@ -171,7 +174,7 @@ fn images_are_known_by_their_first_bytes() {
 fn damage_is_found() {
     type Case = (fn() -> Vec<u8>, fn(&mut Vec<u8>), &'static str);
     let big = || jffs2(Endian::Big);
-    let cases: [Case; 19] = [
+    let cases: [Case; 21] = [
         (
             squashfs,
             |bytes| bytes.truncate(4899),
@@ -184,9 +187,15 @@ fn damage_is_found() {
         ),
         (squashfs, |bytes| bytes[28] = 3, "checksum: superblock of the SquashFS: version 3 cannot be"),
         (squashfs, |bytes| bytes[50] = 1, "checksum: superblock of the SquashFS: position of a table"),
+        (squashfs, |bytes| bytes[63] = 1, "checksum: superblock of the SquashFS: position of a table"),
         (ubifs, |bytes| bytes[100] = 1, "checksum: superblock of the UBIFS at 0x00000000: CRC"),
-        (ubifs, |bytes| bytes[15_900] = 1, "checksum: master node of the UBIFS at 0x00003e00: CRC"),
-        (ubifs, |bytes| bytes[31_744] = 1, "checksum: master node of the UBIFS at 0x00007c00: missing"),
+        (
+            ubifs,
+            |bytes| bytes[15_900] = 1,
+            "checksum: node of type 7 of the UBIFS in LEB 1 at 0x00000000: CRC",
+        ),
+        (ubifs, |bytes| bytes[31_744..].fill(0xff), "checksum: LEB 2 of the UBIFS: no master node in it"),
+        (ubifs, |bytes| bytes[50_000] = 1, "checksum: LEB 3 of the UBIFS at 0x00000000: neither a node nor"),
         (
             ubifs,
             |bytes| bytes.truncate(50_000),
@@ -201,7 +210,11 @@ fn damage_is_found() {
         (fit, |bytes| bytes.truncate(bytes.len() - 1), "truncated: the FIT with the images behind it has"),
         (fit, |bytes| bytes[59] = 7, "checksum: device tree at 0x00000038: no node or property"),
         (fit, |bytes| bytes[11] = 0xff, "checksum: header of the device tree: version 17, "),
-        (big, |bytes| bytes[0x2000 + 5] ^= 1, "checksum: header of the JFFS2 node at 0x00002000: CRC"),
+        (
+            big,
+            |bytes| bytes[0x2000 + 5] ^= 1,
+            "checksum: header of the JFFS2 node at 0x00002000: magic 0x1985, CRC 0x",
+        ),
         (
             big,
             |bytes| bytes.truncate(0x4000 + 3000),
