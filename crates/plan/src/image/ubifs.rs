@@ -186,7 +186,7 @@ impl Ubifs {
             let len = node.len.saturating_add(node.padding).saturating_add(ALIGNMENT - 1) & !(ALIGNMENT - 1);
             at = at.saturating_add(len);
         };
-        if missing {
+        if missing && stray.is_none() {
             faults.damaged(format!("LEB {leb} of the UBIFS: no master node in it"));
         }
         stray
