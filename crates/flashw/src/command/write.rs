@@ -190,9 +190,7 @@ fn write(args: &Args) -> Result {
 
 fn image_refusals(image: &Image, source: &mut dyn Source, flash: &dyn Flash) -> Result<Vec<Refusal>> {
     let image = match *image {
-        Image::Jffs2(jffs2) if !source.is_pipe() => {
-            Image::Jffs2(jffs2.with_eraseblock(source)?)
-        }
+        Image::Jffs2(jffs2) if !source.is_pipe() => Image::Jffs2(jffs2.with_eraseblock(source)?),
         other => other,
     };
     let mut refusals = image::fits_mtd(&image, &flash.geometry(), HOST);
@@ -206,7 +204,7 @@ pub(super) fn checked(image: &Image, source: &mut dyn Source) -> Result<Vec<Refu
         return Ok(Vec::new());
     }
     let found = image::check(image, source)?;
-    found.unchecked.iter().for_each(|line| say(line));
+    found.unchecked.iter().for_each(|line| say(format_args!("{line}")));
     Ok(found.refusals)
 }
 
