@@ -22,6 +22,7 @@ mod kind {
 }
 /// Magic, type, length, CRC of those.
 const HEADER: usize = 12;
+const HEADER_LEN: u32 = 12;
 /// OpenWrt's end of a file system: what follows is none of it.
 const END_MARK: [u8; 4] = [0xde, 0xad, 0xc0, 0xde];
 /// Erased flash, and what Linux fills a page with that has too few bytes left for a node of padding.
@@ -183,13 +184,12 @@ impl Jffs2 {
         let mut at = 0u32;
         // Whether what is here is no node, and where such bytes start that nothing was said of.
         let (mut lost, mut stray) = (false, None);
-        while len.saturating_sub(at) >= HEADER as u32 {
+        while len.saturating_sub(at) >= HEADER_LEN {
             let offset = u64::from(at);
             let bytes = input.at(offset, HEADER);
             if let Some(filler) = FILLERS.iter().find(|filler| bytes.starts_with(*filler)) {
                 let words = bytes.chunks_exact(4).take_while(|word| word == filler).count();
-                // At most CHUNK bytes.
-                at = at.saturating_add((words as u32).saturating_mul(4));
+                at = u32::try_from(words).map_or(len, |words| at.saturating_add(words.saturating_mul(4)));
                 continue;
             }
             let Some(node) = Node::of(bytes, self.endian).filter(|_| !bytes.starts_with(&END_MARK)) else {
