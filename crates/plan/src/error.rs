@@ -65,7 +65,7 @@ pub enum Error {
     },
     /// The image cannot be read.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(SourceError),
     /// Stopped, as asked, before anything was changed.
     #[error("stopped before anything was changed")]
     Stopped,

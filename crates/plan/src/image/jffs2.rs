@@ -153,7 +153,7 @@ impl Jffs2 {
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub fn with_eraseblock(self, source: &mut dyn crate::source::Source) -> Result<Self, Error> {
+    pub fn with_eraseblock(self, source: &mut dyn crate::source::Source) -> Result<Self, Box<Error>> {
         let mut input = Input::new(source);
         let image = self.measured(&mut input);
         input.end(image)

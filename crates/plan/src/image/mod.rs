@@ -139,7 +139,7 @@ pub struct Findings {
 ///
 /// # Errors
 /// When it cannot be read, or only once.
-pub fn check(image: &Image, source: &mut dyn Source) -> Result<Findings, Error> {
+pub fn check(image: &Image, source: &mut dyn Source) -> Result<Findings, Box<Error>> {
     let mut faults = Faults::default();
     let mut input = Input::new(source);
     match image {
@@ -170,7 +170,7 @@ impl<'a> Input<'a> {
     }
 
     /// What was found, unless reading failed.
-    fn end<T>(self, found: T) -> Result<T, Error> {
+    fn end<T>(self, found: T) -> Result<T, Box<Error>> {
         self.failed.map_or(Ok(found), |error| Err(error.into()))
     }
 
