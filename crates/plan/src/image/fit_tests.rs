@@ -86,8 +86,7 @@ fn reasons(bytes: &[u8]) -> Vec<String> {
 }
 
 fn noise(len: usize, seed: usize) -> Vec<u8> {
-    // The remainder is below 251.
-    (0..len).map(|index| ((index * index + seed) % 251) as u8).collect()
+    (0..len).map(|index| u8::try_from((index * index + seed) % 251).unwrap()).collect()
 }
 
 /// A kernel in the tree, a device tree behind it by its offset, a ramdisk by its position.
