@@ -58,13 +58,17 @@ impl Names {
         if after.is_some_and(|after| name <= after) || bound.is_some_and(|bound| name > bound.as_c_str()) {
             return;
         }
-        // Below twice the limit.
-        self.starts.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
-        self.bytes.extend_from_slice(name.to_bytes_with_nul());
+        self.append(name);
         if Self::memory(self.starts.len(), self.bytes.len()) > 2 * self.limit {
             self.sort();
             self.keep_first();
         }
+    }
+
+    fn append(&mut self, name: &CStr) {
+        // Twice the limit and a name at most.
+        self.starts.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        self.bytes.extend_from_slice(name.to_bytes_with_nul());
     }
 
     const fn memory(names: usize, bytes: usize) -> usize {
@@ -87,7 +91,7 @@ impl Names {
             if !kept.starts.is_empty() && Self::memory(kept.starts.len() + 1, bytes) > self.limit {
                 break;
             }
-            kept.push(name, None);
+            kept.append(name);
         }
         kept.bound = kept.iter().last().map(CStr::to_owned);
         *self = kept;
