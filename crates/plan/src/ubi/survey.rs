@@ -289,6 +289,7 @@ impl Wanted<'_> {
     ) -> Result<What, Box<Error>> {
         let held = device.geometry().offset_of(self.index.lebs[leb as usize].peb);
         // The first bytes of a LEB that has changed mostly tell; the others are not read then.
+        // Places in a PEB, and the index of a LEB: as many as fit into memory.
         let data = geometry.data_offset() as usize;
         let first = (data + FIRST_BYTES).min(self.buffer.len());
         let head = self.buffer.get_mut(..first).unwrap_or_default();
@@ -320,6 +321,7 @@ impl Wanted<'_> {
         vid: &VidHdr,
     ) -> Result<What, Box<Error>> {
         let page = unit(device.geometry());
+        // Places in a PEB, which are below 2^26: they fit wherever there is flash of that size.
         let start = (vid.data_size as usize).saturating_sub(1) / page * page;
         let data = geometry.data_offset() as usize + start;
         let tail = self.buffer.get_mut(data..).unwrap_or_default();
