@@ -15,7 +15,6 @@ use std::time::Duration;
 use flashwright_media::UbiGeometry;
 use flashwright_tree::{Content as FileContent, Node, Tree};
 use flashwright_ubi::{Content, Device, Options, Volume};
-use serde_json::Value;
 use vmtest::protocol::Step;
 use vmtest::{Program, Report, StepId, Vm};
 
@@ -184,7 +183,7 @@ impl<'a> Bench<'a> {
         vm.module(flash.module.0, flash.module.1).unwrap();
         vm.module("squashfs", "").unwrap();
         let flashw = vm.flashw().unwrap()?;
-        let words = ["write", "IMAGE", DEVICE, "--json"];
+        let words = ["write", "IMAGE", DEVICE];
         let trusting = words.iter().copied().chain(["--trust-crc"]).collect();
         let trusting = Way { name: "flashw --trust-crc", programs: vec![(flashw.clone(), trusting)] };
         let ours = Way { name: "flashw", programs: vec![(flashw, words.to_vec())] };
@@ -248,12 +247,13 @@ fn seconds(report: &Report, steps: &[StepId]) -> f64 {
     steps.iter().map(second).sum()
 }
 
-/// Erases, as ours reports them.
+/// Erases, as ours reports them: `…: written; 4 erases, …`.
 fn erases(report: &Report, steps: &[StepId]) -> u64 {
     let run = report.outcome(steps[0]).run.as_ref().unwrap();
-    let text = String::from_utf8_lossy(&run.stdout.0);
-    let mut events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    events.next_back().unwrap()["erases"].as_u64().unwrap()
+    let text = String::from_utf8_lossy(&run.stdout.0).into_owned();
+    let words: Vec<_> = text.split_whitespace().collect();
+    let erases = words.windows(2).find(|pair| pair[1] == "erases,").unwrap_or_else(|| panic!("{text}"));
+    erases[0].parse().unwrap()
 }
 
 /// What happened, and the steps of ours and of others that did it.

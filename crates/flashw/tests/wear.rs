@@ -5,10 +5,10 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{end_of, filled, json, nand_ubi, noise, put, well};
+use common::{end_of, filled, hash, json, nand_ubi, noise, put, sha256, squashfs, tree, well};
 use flashwright_ubi::format::{EcHdr, HEADER_LEN, VolumeType};
 use vmtest::protocol::Step;
-use vmtest::{Report, StepId, Vm};
+use vmtest::{Report, Rules, StepId, Visit, Vm};
 
 const PEB: usize = 128 << 10;
 /// PEBs of each of both partitions.
@@ -29,7 +29,8 @@ fn changed(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn ubi(data: Vec<u8>) -> Vec<u8> {
-    nand_ubi(&[filled("data", VolumeType::Dynamic, data)])
+    let root = filled("root", VolumeType::Static, squashfs(&tree(300_000)));
+    nand_ubi(&[root, filled("data", VolumeType::Dynamic, data)])
 }
 
 /// How the simulator tells its erases.
@@ -46,6 +47,8 @@ struct Trial {
     steps: Vec<(StepId, Option<StepId>)>,
     /// The UBI partition before the first UBI image and after each.
     dumps: Vec<PathBuf>,
+    /// What the kernel finds at the end: content of the volume `data`, and the file system of `root`.
+    found: Option<(StepId, Visit)>,
 }
 
 impl Trial {
@@ -77,7 +80,7 @@ impl Trial {
         for (path, bytes) in files.into_iter().chain(more) {
             put(vm, path, &bytes);
         }
-        let mut trial = Trial { teller, steps: Vec::new(), dumps: Vec::new() };
+        let mut trial = Trial { teller, steps: Vec::new(), dumps: Vec::new(), found: None };
         let before = json(vm, &flashw, &["info"]);
         trial.step(vm, before);
         for image in ["/raw", "/raw", "/raw2"] {
@@ -87,11 +90,16 @@ impl Trial {
         let format = json(vm, &flashw, &["ubi", "format", &target(UBI), "--erase-counter", "4"]);
         trial.step(vm, format);
         trial.dump(vm, folder);
-        for image in ["/ubi", "/ubi", "/ubi2"] {
-            let step = json(vm, &flashw, &["write", image, &target(UBI)]);
+        // The last one reads headers and last pages only, to put back what the one before it has changed.
+        for words in [&["/ubi"][..], &["/ubi"], &["/ubi2"], &["/ubi", "--trust-crc"]] {
+            let step = json(vm, &flashw, &[&["write"], words, &[&target(UBI)]].concat());
             trial.step(vm, step);
             trial.dump(vm, folder);
         }
+        json(vm, &flashw, &["ubi", "attach", &target(UBI)]);
+        let data = hash(vm, "ubivol:0:data", LEN);
+        vm.step(Step::UbiBlock { ubi: 0, name: "root".into() });
+        trial.found = Some((data, vm.visit_device("squashfs", "ubiblock:0:root", "", true)));
         Some(trial)
     }
 
@@ -120,6 +128,7 @@ impl Trial {
         // table.
         assert_eq!(erases[..4], [16, 0, 2, PEBS as u64]);
         assert!(erases[4] > 0 && erases[5] == 0 && (1..=4).contains(&erases[6]), "{erases:?}");
+        assert_eq!(erases[7], erases[6], "there and back");
         let counts: Vec<_> = self.dumps.iter().map(|dump| counts(dump)).collect();
         assert_eq!(counts[0], [5; PEBS]);
         for (index, pair) in counts.windows(2).enumerate() {
@@ -130,6 +139,9 @@ impl Trial {
                 assert_eq!(added, by_peb(&sectors(report, self.steps[5 + index].0)));
             }
         }
+        let (data, visit) = self.found.as_ref().unwrap();
+        assert_eq!(report.outcome(*data).sha256, sha256(&noise(LEN, 1)));
+        report.assert_visit(visit, &tree(300_000), &Rules::squashfs());
     }
 }
 
@@ -158,6 +170,8 @@ fn a_pc_counts_the_erases_that_are_reported() {
     let Some(mut vm) = Vm::amd64() else { return };
     let folder = tempfile::tempdir().unwrap();
     vm.module("nandsim", &format!("{NANDSIM} log=1 dyndbg=+p")).unwrap();
+    vm.module("ubi", "").unwrap();
+    vm.module("squashfs", "").unwrap();
     let Some(trial) = Trial::steps(&mut vm, folder.path(), Teller::Log) else { return };
     trial.check(&vm.run().unwrap());
 }

@@ -174,6 +174,9 @@ impl Flash for MtdFlash {
     }
 
     fn is_bad(&mut self, eraseblock: u32) -> Result<bool, FlashError> {
+        if self.geometry.kind != FlashKind::Nand {
+            return Ok(false);
+        }
         let (offset, _) = self.within(eraseblock);
         self.mtd.is_bad(offset).map_err(failed(FlashOp::AskBad, offset))
     }

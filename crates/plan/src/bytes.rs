@@ -2,9 +2,20 @@
 
 /// Bytes that the CPU compares at once: those of its vectors, or of a word.
 const STEP: usize = if cfg!(target_pointer_width = "64") { 32 } else { 4 };
+/// Whether the C library compares in the best way that the CPU knows: glibc does, musl goes byte by byte.
+const LIBRARY_COMPARES: bool = cfg!(target_env = "gnu");
+/// Bytes of a machine word, and sums of words that a fingerprint has: on larger CPUs as many as go through their vectors.
+const WORD: usize = size_of::<usize>();
+const SUMS: usize = if cfg!(target_pointer_width = "64") { 8 } else { 1 };
+/// What spreads a bit over those above it: an odd number without a pattern, the golden ratio's bits.
+#[allow(clippy::cast_possible_truncation, reason = "as many bits as a word has")]
+const MIXER: usize = 0x9e37_79b9_7f4a_7c15_u64 as usize;
 
 /// Index of the first byte that is not alike; of what the longer one has more, nothing is looked at.
 pub(crate) fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
+    if LIBRARY_COMPARES && one.get(..other.len()).is_some_and(|one| one == other) {
+        return None;
+    }
     let (ours, theirs) = (one.as_chunks::<STEP>().0, other.as_chunks::<STEP>().0);
     let alike = ours.iter().zip(theirs).take_while(|(one, other)| one == other).count() * STEP;
     let rest = one.iter().zip(other).skip(alike);
@@ -20,27 +31,32 @@ pub(crate) fn first_other(bytes: &[u8], byte: u8) -> Option<usize> {
 
 /// Whether all bytes are 0xFF, as after an erase.
 pub(crate) fn is_blank(bytes: &[u8]) -> bool {
-    first_other(bytes, 0xff).is_none()
+    // Most bytes are not blank, and their first one says so.
+    bytes.first().is_none_or(|&first| first == 0xff) && first_other(bytes, 0xff).is_none()
 }
 
 /// A number that tells a part of an image that has changed from what it was when it was looked at; it means nothing outside
-/// of this run. As Fletcher's sums, which see bytes that move, too.
-#[allow(clippy::cast_possible_truncation, reason = "32 bits tell enough")]
+/// of this run. Fletcher's sums, which see bytes that move, too, mixed at the end.
 pub(crate) fn fingerprint(bytes: &[u8]) -> u32 {
-    let (words, rest) = bytes.as_chunks::<{ size_of::<usize>() }>();
-    let add = |(sum, of_sums): (usize, usize), word| {
-        let sum = sum.wrapping_add(word);
-        (sum, of_sums.wrapping_add(sum))
-    };
-    let sums = words.iter().fold((0, 0), |sums, word| add(sums, usize::from_ne_bytes(*word)));
-    let (sum, of_sums) = rest.iter().fold(sums, |sums, &byte| add(sums, byte.into()));
-    let fold = |sum: usize| (sum ^ sum.rotate_right(usize::BITS / 2)) as u32;
-    // Of 32 bits, half a turn would make both halves alike.
-    if usize::BITS > u32::BITS {
-        fold(sum).rotate_left(16) ^ fold(of_sums)
-    } else {
-        (sum.rotate_left(16) ^ of_sums) as u32
+    let (lines, rest) = bytes.as_chunks::<{ WORD * SUMS }>();
+    let (mut sums, mut of_sums) = ([0_usize; SUMS], [0_usize; SUMS]);
+    for line in lines {
+        let words = line.as_chunks::<WORD>().0.iter().zip(&mut sums).zip(&mut of_sums);
+        for ((word, sum), of_sums) in words {
+            *sum = sum.wrapping_add(usize::from_ne_bytes(*word));
+            *of_sums = of_sums.wrapping_add(*sum);
+        }
     }
+    mix(&[sums, of_sums], rest)
+}
+
+/// The ends of sums, and bytes that are in none. Apart, so that the sums end in memory: then the compiler adds them up in vectors.
+#[inline(never)]
+#[allow(clippy::cast_possible_truncation, reason = "32 bits tell enough")]
+fn mix(sums: &[[usize; SUMS]; 2], rest: &[u8]) -> u32 {
+    let all = sums.as_flattened().iter().copied().chain(rest.iter().map(|&byte| byte.into()));
+    let hash = all.fold(0_usize, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(MIXER)) as u64;
+    (hash ^ hash >> 32) as u32
 }
 
 #[cfg(test)]
@@ -49,7 +65,7 @@ mod tests {
 
     #[test]
     fn every_byte_is_looked_at() {
-        for len in 0..40 {
+        for len in (0..40).chain([100, 1023, 1100]) {
             let bytes = vec![0xff; len];
             assert_eq!((first_difference(&bytes, &bytes), first_other(&bytes, 0xff)), (None, None), "{len}");
             for at in 0..len {

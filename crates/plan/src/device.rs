@@ -12,7 +12,7 @@ const TORTURE_PATTERNS: [u8; 3] = [0xa5, 0x5a, 0x00];
 /// Bytes read at once, about: enough for the device to be busy, and small next to an eraseblock.
 const PIECE: usize = 64 << 10;
 /// Bytes read at first, about, where something may differ: it mostly does so early.
-const FIRST_PIECE: usize = 4 << 10;
+const FIRST_PIECE: usize = 512;
 /// Bytes of flash with smaller pages that are left out when all of them are 0xFF: a line of its write buffer.
 const SMALLEST_UNIT: u32 = 256;
 
@@ -77,9 +77,14 @@ impl Comparison {
     }
 }
 
-/// Bytes of a run of units at the start of `bytes` that are blank, or are not.
-fn run_len(bytes: &[u8], unit: usize, blank: bool) -> usize {
-    bytes.chunks(unit).take_while(|unit| is_blank(unit) == blank).map(<[u8]>::len).sum()
+/// Bytes of a run of units at the start of `bytes` that are blank, or are not; the first unit has `first` bytes.
+fn run_len(bytes: &[u8], first: usize, unit: usize, blank: bool) -> usize {
+    let (head, rest) = bytes.split_at(first.min(bytes.len()));
+    if is_blank(head) != blank {
+        return 0;
+    }
+    let alike = rest.chunks(unit).take_while(|unit| is_blank(unit) == blank);
+    head.len() + alike.map(<[u8]>::len).sum::<usize>()
 }
 
 /// Bytes that are programmed or left out as one.
@@ -110,6 +115,10 @@ pub(crate) struct Device<'a> {
     pub(crate) report: &'a mut Report,
     on_event: OnEvent<'a>,
     stop: bool,
+    /// Whether it may tell which eraseblocks are write-protected.
+    tells_locks: bool,
+    /// Whether the last comparison found a difference: the next one mostly does, too.
+    differed: bool,
     /// First eraseblock and how many, of each range that was unlocked.
     unlocked: Vec<(u32, u32)>,
     piece: Vec<u8>,
@@ -122,7 +131,17 @@ impl<'a> Device<'a> {
         // At most the larger of PIECE and a page.
         let len = (page * (PIECE / page).max(1)).min(geometry.eraseblock_size as usize);
         let piece = vec![0; len];
-        Device { flash, geometry, report, on_event, stop: false, unlocked: Vec::new(), piece }
+        Device {
+            flash,
+            geometry,
+            report,
+            on_event,
+            stop: false,
+            tells_locks: true,
+            differed: true,
+            unlocked: Vec::new(),
+            piece,
+        }
     }
 
     pub(crate) const fn geometry(&self) -> &FlashGeometry {
@@ -153,16 +172,17 @@ impl<'a> Device<'a> {
         self.tell(Event::Corrected { offset, ecc });
     }
 
-    /// Reads from `offset` until `visit`, which gets each piece and its offset, says no. The inner error is that of an
-    /// error correction that gave up.
+    /// Reads from `offset` until `visit`, which gets each piece and its offset, says no; about `first` bytes to begin with.
+    /// The inner error is that of an error correction that gave up.
     fn walk(
         &mut self,
         offset: u64,
         len: u64,
+        first: usize,
         visit: &mut dyn FnMut(u64, &[u8]) -> bool,
     ) -> Result<Result<EccStats, FlashError>, FlashError> {
         let mut piece = std::mem::take(&mut self.piece);
-        let result = self.walk_with(&mut piece, offset, len, visit);
+        let result = self.walk_with(&mut piece, (offset, offset + len), first, visit);
         self.piece = piece;
         result
     }
@@ -170,15 +190,14 @@ impl<'a> Device<'a> {
     fn walk_with(
         &mut self,
         piece: &mut [u8],
-        offset: u64,
-        len: u64,
+        (mut at, end): (u64, u64),
+        first: usize,
         visit: &mut dyn FnMut(u64, &[u8]) -> bool,
     ) -> Result<Result<EccStats, FlashError>, FlashError> {
         let mut all = EccStats::default();
-        let mut at = offset;
-        let end = offset + len;
         let page = unit(&self.geometry);
-        let mut most = page * (FIRST_PIECE / page).max(1);
+        // From then on whole pages.
+        let mut most = page * (first / page).max(1) - self.within_unit(at);
         while at < end {
             let count = shorter(piece.len().min(most), end - at);
             most = piece.len();
@@ -197,12 +216,31 @@ impl<'a> Device<'a> {
         Ok(Ok(all))
     }
 
-    /// Compares the device from `offset` on with `bytes`.
+    /// Bytes from the start of the unit that `offset` is in.
+    fn within_unit(&self, offset: u64) -> usize {
+        let unit = unit(&self.geometry);
+        // Less than a unit.
+        shorter(unit, offset % unit as u64)
+    }
+
+    /// Compares the device from `offset` on with `bytes`, which it may well not hold.
     pub(crate) fn compare(&mut self, offset: u64, bytes: &[u8]) -> Result<Comparison, FlashError> {
+        let first = if self.differed { FIRST_PIECE } else { PIECE };
+        let found = self.compare_from(offset, bytes, first)?;
+        self.differed = !matches!(found, Comparison::Equal { .. });
+        Ok(found)
+    }
+
+    /// The same where it should hold them.
+    pub(crate) fn read_back(&mut self, offset: u64, bytes: &[u8]) -> Result<Comparison, FlashError> {
+        self.compare_from(offset, bytes, PIECE)
+    }
+
+    fn compare_from(&mut self, offset: u64, bytes: &[u8], piece: usize) -> Result<Comparison, FlashError> {
         let mut rest = bytes;
         let mut first = None;
         // A slice has at most 2^63 bytes.
-        let read = self.walk(offset, bytes.len() as u64, &mut |at, found| {
+        let read = self.walk(offset, bytes.len() as u64, piece, &mut |at, found| {
             let (expected, next) = rest.split_at_checked(found.len()).unwrap_or((rest, &[]));
             rest = next;
             first = first_difference(expected, found).and_then(|index| {
@@ -216,6 +254,17 @@ impl<'a> Device<'a> {
             (None, Ok(ecc)) => Comparison::Equal { worn: ecc.worn },
             (None, Err(error)) => Comparison::Unreadable(error),
         })
+    }
+
+    /// What is in `len` bytes from `offset`, the start of a page, and behind them to the end of a page, which takes no longer
+    /// (of what is longer than 64 KiB, the beginning); with it `None` when the error correction gave up.
+    pub(crate) fn peek(&mut self, offset: u64, len: usize) -> Result<(Option<EccStats>, &[u8]), FlashError> {
+        let mut piece = std::mem::take(&mut self.piece);
+        let page = self.geometry.page_size.max(1) as usize;
+        let len = len.next_multiple_of(page).min(piece.len());
+        let result = self.read(offset, piece.get_mut(..len).unwrap_or_default());
+        self.piece = piece;
+        Ok((result?, self.piece.get(..len).unwrap_or_default()))
     }
 
     /// Reads all of `bytes`; `None`, and what was read, when the error correction gave up.
@@ -232,7 +281,7 @@ impl<'a> Device<'a> {
 
     /// Reads `len` bytes for what the error correction has to say; `false` when it gave up.
     pub(crate) fn read_through(&mut self, offset: u64, len: u64) -> Result<bool, FlashError> {
-        Ok(self.walk(offset, len, &mut |_, _| true)?.is_ok())
+        Ok(self.walk(offset, len, PIECE, &mut |_, _| true)?.is_ok())
     }
 
     /// Whether an eraseblock has that byte everywhere.
@@ -249,7 +298,7 @@ impl<'a> Device<'a> {
         byte: u8,
     ) -> Result<Comparison, FlashError> {
         let mut first = None;
-        let read = self.walk(offset, len, &mut |at, found| {
+        let read = self.walk(offset, len, PIECE, &mut |at, found| {
             let other = first_other(found, byte);
             // A usize has at most 64 bits.
             first = other.and_then(|index| Some((at + index as u64, *found.get(index)?)));
@@ -265,7 +314,7 @@ impl<'a> Device<'a> {
     /// Bytes from `offset` on that are not 0xFF, of `len`; all of them where they cannot be read.
     pub(crate) fn count_used(&mut self, offset: u64, len: u64) -> Result<u64, FlashError> {
         let mut used = 0;
-        let read = self.walk(offset, len, &mut |_, found| {
+        let read = self.walk(offset, len, PIECE, &mut |_, found| {
             used += found.iter().filter(|&&byte| byte != 0xff).count() as u64;
             true
         })?;
@@ -274,10 +323,15 @@ impl<'a> Device<'a> {
 
     /// Whether an eraseblock is known to be write-protected.
     pub(crate) fn is_locked(&mut self, eraseblock: u32) -> Result<bool, FlashError> {
-        match self.flash.is_locked(eraseblock) {
-            Err(error) if matches!(error.fault, FlashFault::Unsupported) => Ok(false),
-            result => result.map(|locked| locked == Some(true)),
+        if !self.tells_locks {
+            return Ok(false);
         }
+        let locked = match self.flash.is_locked(eraseblock) {
+            Err(error) if matches!(error.fault, FlashFault::Unsupported) => None,
+            result => result?,
+        };
+        self.tells_locks = locked.is_some();
+        Ok(locked == Some(true))
     }
 
     pub(crate) fn is_bad(&mut self, eraseblock: u32) -> Result<bool, FlashError> {
@@ -337,13 +391,16 @@ impl<'a> Device<'a> {
         result
     }
 
-    /// Programs what is not 0xFF of `bytes`, whole units, from `offset` on. The flash there has to be erased.
+    /// Programs what is not 0xFF of `bytes`, whole units and what of one is behind `offset`, from there on. The flash there
+    /// has to be erased.
     pub(crate) fn program(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FlashError> {
         let unit = unit(&self.geometry);
         let (mut at, mut rest) = (offset, bytes);
         while !rest.is_empty() {
-            let (blank, used) = rest.split_at(run_len(rest, unit, true));
-            let (run, next) = used.split_at(run_len(used, unit, false));
+            let blank = run_len(rest, unit - self.within_unit(at), unit, true);
+            let (blank, used) = rest.split_at(blank);
+            let first = unit - self.within_unit(at + blank.len() as u64);
+            let (run, next) = used.split_at(run_len(used, first, unit, false));
             at += blank.len() as u64;
             if !run.is_empty() {
                 self.flash.program(at, run)?;
@@ -416,8 +473,14 @@ mod tests {
         let units = [1, 2, 32, 256, 512, 2048].map(|page| unit(&geometry(page)));
         assert_eq!(units, [256, 256, 256, 256, 512, 2048]);
         let mut bytes = vec![0xff; 1000];
-        assert_eq!((run_len(&bytes, 256, true), bytes_to_program(&bytes, 256)), (1000, 0));
+        assert_eq!((run_len(&bytes, 256, 256, true), bytes_to_program(&bytes, 256)), (1000, 0));
         bytes[999] = 0;
-        assert_eq!((run_len(&bytes, 256, true), bytes_to_program(&bytes, 256)), (768, 232));
+        assert_eq!((run_len(&bytes, 256, 256, true), bytes_to_program(&bytes, 256)), (768, 232));
+        assert_eq!((run_len(&bytes, 240, 256, true), run_len(&bytes, 240, 256, false)), (752, 0));
+        assert_eq!(
+            (run_len(&bytes[760..], 240, 256, false), run_len(&bytes[760..], 239, 256, false)),
+            (240, 0)
+        );
+        assert_eq!(run_len(&bytes[990..], 240, 256, false), 10);
     }
 }

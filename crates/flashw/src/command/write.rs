@@ -96,7 +96,7 @@ pub(crate) const ERASE: Command = Command {
 const ERASE_COUNTS: &str = "erase-counts";
 
 /// What typical chips take, for an estimate: erases of an eraseblock, and programs and reads of 1 KiB, in nanoseconds.
-const fn costs(kind: FlashKind) -> Costs {
+pub(super) const fn costs(kind: FlashKind) -> Costs {
     match kind {
         // 64 KiB of a serial NOR chip: 150 ms to erase; 256 bytes 0.7 ms to program; 50 MHz on two lines to read.
         FlashKind::Nor => Costs { erase_ns: 150_000_000, program_ns: 2_800_000, read_ns: 82_000 },
@@ -209,8 +209,8 @@ pub(super) fn checked(image: &Image, source: &mut dyn Source) -> Result<Vec<Refu
 }
 
 /// Seconds of an estimate, rounded up.
-fn seconds(nanoseconds: u64) -> u64 {
-    nanoseconds.div_ceil(1_000_000_000)
+pub(super) fn seconds(estimate: Option<u64>) -> u64 {
+    estimate.unwrap_or(0).div_ceil(1_000_000_000)
 }
 
 fn tell_plan(plan: &WritePlan, image: &Image, target: &Target, args: &Args) -> Result {
@@ -221,7 +221,7 @@ fn tell_plan(plan: &WritePlan, image: &Image, target: &Target, args: &Args) -> R
         event.number("kept", plan.kept()).number("bad", plan.bad()).number("spare", plan.spare());
         event.number("locked", plan.locked()).number("tail_lost", plan.tail_lost());
         event.flag("decided", plan.is_decided());
-        return event.number("estimated_seconds", seconds(plan.estimate().unwrap_or(0))).print();
+        return event.number("estimated_seconds", seconds(plan.estimate())).print();
     }
     if !args.has("plan") {
         return Ok(());
@@ -240,7 +240,7 @@ fn tell_plan(plan: &WritePlan, image: &Image, target: &Target, args: &Args) -> R
         let _ =
             writeln!(text, "  {} bytes behind the image, in its last eraseblock, are lost", plan.tail_lost());
     }
-    let _ = writeln!(text, "  about {} s, as typical chips go", seconds(plan.estimate().unwrap_or(0)));
+    let _ = writeln!(text, "  about {} s, as typical chips go", seconds(plan.estimate()));
     for step in plan.steps().filter(|step| step.action != Action::Keep) {
         let word = match step.action {
             Action::Refresh => "refresh: right, but worn",

@@ -7,7 +7,7 @@ use flashwright_media::Flash;
 use flashwright_plan::ubi::{self, Fate, Mode, Options, Plan, UbiReport};
 use flashwright_plan::{Ending, Error, Refusal, Source};
 
-use super::write::{FORCE, NO_VERIFY, PLAN};
+use super::write::{self, FORCE, NO_VERIFY, PLAN};
 use super::{GEOMETRY, JSON};
 use crate::args::{Args, Command, Flag, option, switch};
 use crate::exit::{Exit, Failure, Result};
@@ -144,7 +144,8 @@ fn carry_out(
     let plan = plan?;
     refusals.extend(plan.refusals().iter().cloned());
     judge(&refusals, args)?;
-    tell_plan(&plan, target, args)?;
+    let estimate = write::seconds(plan.estimate(&write::costs(flash.geometry().kind)));
+    tell_plan(&plan, estimate, target, args)?;
     if args.has("plan") {
         return Ok(());
     }
@@ -163,7 +164,8 @@ const fn mode(mode: Mode) -> &'static str {
     }
 }
 
-fn tell_plan(plan: &Plan, target: &Target, args: &Args) -> Result {
+/// With the seconds that it takes, about.
+fn tell_plan(plan: &Plan, estimate: u64, target: &Target, args: &Args) -> Result {
     let totals = plan.totals();
     if args.has("json") {
         let mut event = Json::of("plan", &target);
@@ -173,7 +175,7 @@ fn tell_plan(plan: &Plan, target: &Target, args: &Args) -> Result {
         event.number("lebs_written", totals.lebs_written).number("lebs_kept", totals.lebs_kept);
         event.number("free_kept", totals.free_kept).number("bad", totals.bad);
         event.number("counts_lost", totals.counts_lost).number("assumed_count", plan.assumed_count());
-        return event.number("locked", totals.locked).print();
+        return event.number("locked", totals.locked).number("estimated_seconds", estimate).print();
     }
     if !args.has("plan") {
         return Ok(());
@@ -184,6 +186,7 @@ fn tell_plan(plan: &Plan, target: &Target, args: &Args) -> Result {
     let _ =
         writeln!(text, "  {} LEBs are written, {} are there already", totals.lebs_written, totals.lebs_kept);
     let _ = writeln!(text, "  {} free PEBs stay as they are, {} are bad", totals.free_kept, totals.bad);
+    let _ = writeln!(text, "  about {estimate} s, as typical chips go");
     if totals.counts_lost > 0 {
         let _ = writeln!(
             text,

@@ -1,6 +1,6 @@
 //! Looks at image and device, and decides.
 
-use flashwright_media::Flash;
+use flashwright_media::{Flash, FlashKind};
 
 use super::area::{Area, Options};
 use super::chunks::Chunks;
@@ -30,9 +30,9 @@ pub enum Action {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fact {
     pub(super) action: Action,
-    /// Of the content, to notice an image that changes.
-    pub(super) fingerprint: u32,
-    /// Bytes that are not blank, in whole units.
+    /// Of the content, to notice an image that changes; `None` where it is not looked at again.
+    pub(super) fingerprint: Option<u32>,
+    /// Bytes that are not blank, in whole units; of what stays, 0.
     pub(super) used: u32,
 }
 
@@ -147,8 +147,11 @@ impl WritePlan {
         chunks.load(number)?;
         let offset = self.offset_of(device, number);
         let action = judge.judge(device, number, offset, chunks.bytes())?;
-        let fingerprint = fingerprint(chunks.bytes());
-        let used = count(bytes_to_program(chunks.bytes(), unit(device.geometry())));
+        // What stays is there for good, unless the first eraseblock must go, or one goes bad and all behind it move.
+        let geometry = device.geometry();
+        let stays = action == Action::Keep && number > 0 && geometry.kind != FlashKind::Nand;
+        let fingerprint = (!stays).then(|| fingerprint(chunks.bytes()));
+        let used = if stays { 0 } else { count(bytes_to_program(chunks.bytes(), unit(geometry))) };
         self.facts.push(Fact { action, fingerprint, used });
         let tail = (chunks.bytes().len() - chunks.used().len()) as u64;
         if tail > 0 && action == Action::Write {

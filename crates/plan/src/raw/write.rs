@@ -160,7 +160,8 @@ impl Writer<'_> {
     fn load(&mut self, number: u32) -> Result<(), Box<Error>> {
         self.chunks.load(number)?;
         let fact = self.plan.facts.get(number as usize);
-        if fact.is_some_and(|fact| fingerprint(self.chunks.bytes()) != fact.fingerprint) {
+        let known = fact.and_then(|fact| fact.fingerprint);
+        if known.is_some_and(|known| fingerprint(self.chunks.bytes()) != known) {
             let (offset, len) = self.chunks.place(number);
             return Err(Error::Changed { offset, len }.into());
         }
@@ -258,5 +259,5 @@ fn store(
     if programmed.is_some() || !verify {
         return Ok(programmed);
     }
-    Ok(device.compare(offset, bytes)?.trouble())
+    Ok(device.read_back(offset, bytes)?.trouble())
 }

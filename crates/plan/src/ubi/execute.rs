@@ -3,8 +3,9 @@
 //! ```text
 //! fastmaps, what is unclear  ┐ the kernel still finds the old content
 //! old volume table           ┘ … until its last copy is gone: from here on it refuses the device
-//! what is stale, each erased and given its EC header at once
-//! LEBs of the image          into the free PEBs that were erased least, read back
+//! LEBs of the image          into the PEBs, free or stale, that were erased least: a stale one is erased, programmed with both
+//!                            headers and all data, and read back at once
+//! what is stale still        each erased and given its EC header at once
 //! new volume table           copy 0: from here on the kernel finds the new content; copy 1
 //! ```
 
@@ -21,7 +22,6 @@ use flashwright_ubi::format::{
 use super::image::{Checker, DataSum, Held, ImageLeb, leb_of, vid_of};
 use super::plan::{Content, Mode, Plan};
 use super::survey::{Claim, NONE, PebState, Seq, What, can_invalidate, compare_leb, headers, same_leb};
-use crate::bytes::fingerprint;
 use crate::device::{Device, Trouble};
 use crate::error::{Error, Refusal};
 use crate::event::{OnEvent, Phase};
@@ -82,6 +82,7 @@ impl Plan {
             device: Device::new(flash, done, on_event),
             pebs: self.pebs.clone(),
             free: BinaryHeap::new(),
+            waiting: self.claims.clone(),
             sqnum: self.next_sqnum,
             done: 0,
             total: self.totals().erases + self.totals().lebs_written,
@@ -122,8 +123,10 @@ struct Run<'a> {
     plan: &'a Plan,
     device: Device<'a>,
     pebs: Vec<PebState>,
-    /// Free PEBs by erase count.
+    /// PEBs that can get a LEB, by the erase count that they then have: free ones, and stale ones, which are erased for it.
     free: BinaryHeap<Reverse<(u32, u32)>>,
+    /// PEBs that may hold a LEB further on in a pipe; the last one is taken when there is no other.
+    waiting: Vec<Claim>,
     sqnum: u64,
     done: u32,
     total: u32,
@@ -142,14 +145,13 @@ impl Run<'_> {
     fn steps(&mut self, source: &mut dyn Source) -> Result<(), Halt> {
         let plan = self.plan;
         for (peb, state) in (0u32..).zip(&plan.pebs) {
-            if state.what == What::Free {
-                self.free.push(Reverse((state.count, peb)));
+            match state.what {
+                What::Free => self.free.push(Reverse((state.count, peb))),
+                What::Stale => self.drop_leb(peb),
+                _ => {}
             }
         }
         for &peb in &plan.first {
-            self.clear(peb)?;
-        }
-        for (peb, _) in (0u32..).zip(&plan.pebs).filter(|(_, state)| state.what == What::Stale) {
             self.clear(peb)?;
         }
         let mut buffer = vec![0xff; self.plan.geometry.peb_size() as usize];
@@ -158,7 +160,37 @@ impl Run<'_> {
             Content::Pipe { first, peb_count, .. } => self.pipe(first, *peb_count, source, &mut buffer)?,
             Content::Empty(_) => {}
         }
+        self.clear_stale()?;
         self.tables(&mut buffer)
+    }
+
+    /// Whatever a PEB holds, it can get another LEB.
+    fn drop_leb(&mut self, peb: u32) {
+        let state = &mut self.pebs[peb as usize];
+        state.what = What::Stale;
+        let count = if state.count == NONE { self.plan.assumed_count } else { state.count };
+        self.free.push(Reverse((count.saturating_add(1), peb)));
+    }
+
+    /// The PEB that the next LEB goes into.
+    fn next_peb(&mut self) -> Option<u32> {
+        if self.free.is_empty() {
+            let claim = self.waiting.pop()?;
+            self.drop_leb(claim.peb);
+        }
+        self.free.pop().map(|Reverse((_, peb))| peb)
+    }
+
+    /// No LEB but those of the image is left.
+    fn clear_stale(&mut self) -> Result<(), Halt> {
+        let left = std::mem::take(&mut self.free);
+        for Reverse((count, peb)) in left.into_sorted_vec() {
+            match self.pebs[peb as usize].what {
+                What::Stale => self.clear(peb)?,
+                _ => self.free.push(Reverse((count, peb))),
+            }
+        }
+        Ok(())
     }
 
     fn step_done(&mut self) -> Result<(), Halt> {
@@ -179,14 +211,13 @@ impl Run<'_> {
         for leb in lebs.iter().zip(&held).filter(|(_, held)| !**held).map(|(leb, _)| leb) {
             let offset = self.plan.flash.offset_of(leb.peb);
             source.read_at(offset, buffer)?;
-            let data = leb_of(buffer, &self.plan.geometry);
             let header = vid_of(buffer, &self.plan.geometry);
             let header = header.filter(|header| (header.volume_id, header.lnum) == leb.place());
-            let same = fingerprint(data) == leb.fingerprint;
+            let same = leb.has(leb_of(buffer, &self.plan.geometry), &self.plan.geometry);
             let Some(header) = header.filter(|_| same) else {
                 return Err(Error::Changed { offset, len: buffer.len() as u64 }.into());
             };
-            self.write_leb(&header, data)?;
+            self.write_leb(&header, buffer)?;
         }
         Ok(kept)
     }
@@ -200,7 +231,6 @@ impl Run<'_> {
         buffer: &mut [u8],
     ) -> Result<(), Halt> {
         let plan = self.plan;
-        let mut waiting = plan.claims.clone();
         let mut seen: Vec<(u32, u32)> = Vec::new();
         let mut statics: Vec<(u32, u32, u32)> = Vec::new();
         let mut hash = plan.options.sha256.map(|_| sha2::Sha256::new());
@@ -222,30 +252,25 @@ impl Run<'_> {
                 Err(at) => seen.insert(at, place),
             }
             count_static(&mut statics, &header);
-            let data = leb_of(buffer, &plan.geometry);
-            match waiting.binary_search_by_key(&place, |claim| (claim.volume, claim.lnum)) {
-                Ok(found) if self.holds(waiting[found].peb, &header, data)? => {
-                    waiting.remove(found);
+            let claims = &self.waiting;
+            if let Ok(found) = claims.binary_search_by_key(&place, |claim| (claim.volume, claim.lnum)) {
+                let peb = self.waiting.remove(found).peb;
+                if self.holds(peb, &header, leb_of(buffer, &plan.geometry))? {
                     self.sums.kept += 1;
                     self.step_done()?;
+                    continue;
                 }
-                Ok(found) => {
-                    self.clear(waiting.remove(found).peb)?;
-                    self.write_leb(&header, data)?;
-                }
-                Err(_) => {
-                    self.make_room(&mut waiting)?;
-                    self.write_leb(&header, data)?;
-                }
+                self.drop_leb(peb);
             }
+            self.write_leb(&header, buffer)?;
         }
         if let Some((volume, used, count)) = statics.iter().find(|(_, used, count)| used != count) {
             return Err(damaged(format!("static volume {volume} has {count} LEBs of {used}")));
         }
         let found = hash.map(|hash| Sha256(hash.finalize().into()));
         Error::check_digest(plan.options.sha256, found)?;
-        for claim in waiting {
-            self.clear(claim.peb)?;
+        while let Some(claim) = self.waiting.pop() {
+            self.drop_leb(claim.peb);
         }
         Ok(())
     }
@@ -277,21 +302,12 @@ impl Run<'_> {
         Ok(found == What::Match && !(flips && self.plan.layout.is_empty()))
     }
 
-    /// Without a free PEB one is taken that may hold a LEB further on.
-    fn make_room(&mut self, waiting: &mut Vec<Claim>) -> Result<(), Halt> {
-        while self.free.is_empty() {
-            let Some(claim) = waiting.pop() else { return Ok(()) };
-            self.clear(claim.peb)?;
-        }
-        Ok(())
-    }
-
     fn tables(&mut self, buffer: &mut [u8]) -> Result<(), Halt> {
         self.still_fits()?;
         let table = self.plan.content.table();
         buffer.fill(0xff);
-        let (bytes, _) = buffer.split_at_mut(self.plan.geometry.leb_size() as usize);
-        bytes[..table.bytes.len()].copy_from_slice(&table.bytes);
+        let data = self.plan.geometry.data_offset() as usize;
+        buffer[data..][..table.bytes.len()].copy_from_slice(&table.bytes);
         let old = if self.plan.mode == Mode::Finish { self.plan.layout.first() } else { None };
         // The copy that is there stays until the other one is; it may have been cut off at its last byte.
         let order = match old {
@@ -309,7 +325,7 @@ impl Run<'_> {
                 lnum,
                 ..VidHdr::default()
             };
-            self.write_leb(&header, bytes)?;
+            self.write_leb(&header, buffer)?;
         }
         Ok(())
     }
@@ -372,21 +388,37 @@ impl Run<'_> {
     }
 
     fn try_refresh(&mut self, peb: u32) -> Result<Option<Trouble>, Halt> {
+        if let Some(trouble) = self.erase(peb)? {
+            return Ok(Some(trouble));
+        }
+        // A header is programmed alone in a sub-page.
+        let unit = self.plan.geometry.sub_page_size() as usize;
+        let mut bytes = vec![0xff; HEADER_LEN.next_multiple_of(unit)];
+        bytes[..HEADER_LEN].copy_from_slice(&self.ec_header(peb));
+        self.put(peb, 0, &bytes)
+    }
+
+    /// Erases a PEB, which has no header then.
+    fn erase(&mut self, peb: u32) -> Result<Option<Trouble>, Halt> {
         let before = self.device.report.erases;
         let erased = self.device.erase(peb);
         self.count(peb, before);
-        if let Some(trouble) = Trouble::of(erased)? {
-            return Ok(Some(trouble));
+        let trouble = Trouble::of(erased)?;
+        if trouble.is_none() {
+            let state = self.pebs[peb as usize];
+            self.pebs[peb as usize] = PebState { what: What::Free, leb: NONE, seq: Seq::NoHeader, ..state };
         }
-        let state = self.pebs[peb as usize];
+        Ok(trouble)
+    }
+
+    fn ec_header(&self, peb: u32) -> Vec<u8> {
         let header = EcHdr {
-            erase_count: state.count.into(),
+            erase_count: self.pebs[peb as usize].count.into(),
             vid_hdr_offset: self.plan.geometry.vid_hdr_offset(),
             data_offset: self.plan.geometry.data_offset(),
             image_seq: self.plan.image_seq,
         };
-        self.pebs[peb as usize] = PebState { what: What::Free, leb: NONE, seq: Seq::NoHeader, ..state };
-        self.put(self.plan.flash.offset_of(peb), 0, &header.to_bytes())
+        header.to_bytes()
     }
 
     /// Adds the erases since `before` to the count of a PEB.
@@ -403,27 +435,16 @@ impl Run<'_> {
         state.count = sum.min(most);
     }
 
-    /// Programs a header into its sub-page and reads it back.
-    fn put(&mut self, start: u64, within: u32, header: &[u8]) -> Result<Option<Trouble>, Halt> {
-        // What is programmed alone starts where its sub-page does.
-        let unit = self.plan.geometry.sub_page_size();
-        let before = within % unit;
-        let len = (before as usize + header.len()).next_multiple_of(unit as usize);
-        let mut bytes = vec![0xff; len];
-        bytes[before as usize..][..header.len()].copy_from_slice(header);
-        let offset = start + u64::from(within - before);
-        let programmed = self.device.program(offset, &bytes);
-        if let Some(trouble) = Trouble::of(programmed)? {
-            return Ok(Some(trouble));
+    /// Programs `bytes` from `within` a PEB on, where a sub-page starts, and reads them back.
+    fn put(&mut self, peb: u32, within: usize, bytes: &[u8]) -> Result<Option<Trouble>, Halt> {
+        // A u64 has room for all offsets.
+        let offset = self.plan.flash.offset_of(peb) + within as u64;
+        let programmed = self.device.program(offset, bytes);
+        let trouble = Trouble::of(programmed)?;
+        if trouble.is_some() || !self.plan.options.verify {
+            return Ok(trouble);
         }
-        self.read_back(offset, &bytes)
-    }
-
-    fn read_back(&mut self, offset: u64, bytes: &[u8]) -> Result<Option<Trouble>, Halt> {
-        if !self.plan.options.verify {
-            return Ok(None);
-        }
-        Ok(self.device.compare(offset, bytes)?.trouble())
+        Ok(self.device.read_back(offset, bytes)?.trouble())
     }
 
     fn torture(&mut self, peb: u32) -> Result<bool, Halt> {
@@ -454,12 +475,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Writes a LEB into the free PEB that was erased least, or the next one that takes it.
-    fn write_leb(&mut self, header: &VidHdr, data: &[u8]) -> Result<(), Halt> {
+    /// Writes a LEB into the PEB that was erased least, or the next one that takes it. `bytes` are those of a PEB, of which the
+    /// headers are made here.
+    fn write_leb(&mut self, header: &VidHdr, bytes: &mut [u8]) -> Result<(), Halt> {
+        let header = self.vid_header(header, leb_of(bytes, &self.plan.geometry));
         // A PEB that failed but passed the torture comes back once; then others have to do.
         let mut again = None;
-        while let Some(Reverse((_, peb))) = self.free.pop() {
-            let Some(trouble) = self.try_write(peb, header, data)? else {
+        while let Some(peb) = self.next_peb() {
+            let Some(trouble) = self.try_write(peb, header, bytes)? else {
                 self.sums.written += 1;
                 return self.step_done();
             };
@@ -480,31 +503,41 @@ impl Run<'_> {
         Err(Error::NoRoom { needed: left.saturating_add(1), left, went_bad }.into())
     }
 
-    fn try_write(&mut self, peb: u32, header: &VidHdr, data: &[u8]) -> Result<Option<Trouble>, Halt> {
-        let geometry = &self.plan.geometry;
-        let header = VidHdr { sqnum: self.sqnum, ..*header };
-        self.sqnum += 1;
-        let header = match VolumeType::from_flash(header.volume_type) {
+    /// The header that a LEB gets, its sequence number apart.
+    fn vid_header(&self, header: &VidHdr, data: &[u8]) -> VidHdr {
+        let none = VidHdr { copy_flag: 0, ..*header };
+        match VolumeType::from_flash(header.volume_type) {
             // As the kernel has it of a LEB that it has changed as a whole: with its CRC, for later runs.
             Some(VolumeType::Dynamic) if header.volume_id != LAYOUT_VOLUME => {
-                let sum = DataSum::of(data, geometry);
-                let copy_flag = u8::from(sum.size > 0);
-                VidHdr { copy_flag, data_size: sum.size, data_crc: sum.crc, ..header }
+                let sum = DataSum::of(data, &self.plan.geometry);
+                VidHdr { copy_flag: u8::from(sum.size > 0), data_size: sum.size, data_crc: sum.crc, ..none }
             }
-            Some(VolumeType::Dynamic) => VidHdr { copy_flag: 0, data_size: 0, data_crc: 0, ..header },
-            _ => VidHdr { copy_flag: 0, ..header },
-        };
-        let start = self.plan.flash.offset_of(peb);
+            Some(VolumeType::Dynamic) => VidHdr { data_size: 0, data_crc: 0, ..none },
+            _ => none,
+        }
+    }
+
+    fn try_write(&mut self, peb: u32, header: VidHdr, bytes: &mut [u8]) -> Result<Option<Trouble>, Halt> {
+        let geometry = &self.plan.geometry;
+        let header = VidHdr { sqnum: self.sqnum, ..header };
+        self.sqnum += 1;
+        // Places in a PEB, which fit wherever there is flash of that size.
+        let (place, data) = (geometry.vid_hdr_offset() as usize, geometry.data_offset() as usize);
+        // A free PEB has its EC header: programming begins where the sub-page of the other one does.
+        let mut start = place - place % geometry.sub_page_size() as usize;
+        if self.pebs[peb as usize].what == What::Stale {
+            self.invalidate(peb)?;
+            if let Some(trouble) = self.erase(peb)? {
+                return Ok(Some(trouble));
+            }
+            self.done += 1;
+            start = 0;
+        }
+        bytes[..data].fill(0xff);
+        bytes[..HEADER_LEN].copy_from_slice(&self.ec_header(peb));
+        bytes[place..][..HEADER_LEN].copy_from_slice(&header.to_bytes());
         self.pebs[peb as usize].what = What::Match;
-        if let Some(trouble) = self.put(start, geometry.vid_hdr_offset(), &header.to_bytes())? {
-            return Ok(Some(trouble));
-        }
-        let offset = start + u64::from(geometry.data_offset());
-        let programmed = self.device.program(offset, data);
-        if let Some(trouble) = Trouble::of(programmed)? {
-            return Ok(Some(trouble));
-        }
-        self.read_back(offset, data)
+        self.put(peb, start, &bytes[start..])
     }
 }
 

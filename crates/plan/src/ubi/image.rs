@@ -29,8 +29,8 @@ pub(super) struct ImageLeb {
     pub(super) lnum: u32,
     /// PEB of the image that holds it.
     pub(super) peb: u32,
-    /// Of all its bytes, so that an image that changes is seen.
-    pub(super) fingerprint: u32,
+    /// Of all its bytes, so that an image that changes is seen; `None` where `sum` tells as much.
+    fingerprint: Option<u32>,
     /// As its VID header may have it, where that was asked for.
     pub(super) sum: DataSum,
     sqnum: u64,
@@ -67,6 +67,14 @@ impl DataSum {
 impl ImageLeb {
     pub(super) const fn place(&self) -> (u32, u32) {
         (self.volume, self.lnum)
+    }
+
+    /// Whether those are its data still.
+    pub(super) fn has(&self, data: &[u8], geometry: &UbiGeometry) -> bool {
+        match self.fingerprint {
+            Some(known) => fingerprint(data) == known,
+            None => DataSum::of(data, geometry) == self.sum,
+        }
     }
 }
 
@@ -334,11 +342,14 @@ impl ImageIndex {
                 Some(Held::Leb(header)) => {
                     let unfinished =
                         header.copy_flag != 0 && data_fault(&header, buffer, &geometry).is_some();
-                    let fingerprint = fingerprint(leb_of(buffer, &geometry));
-                    let sum = match (sums, header.used_ebs) {
-                        (false, _) => DataSum::default(),
-                        (true, 0) => DataSum::of(leb_of(buffer, &geometry), &geometry),
-                        (true, _) => DataSum { size: header.data_size, crc: header.data_crc },
+                    let data = leb_of(buffer, &geometry);
+                    let (fingerprint, sum) = match (sums, header.used_ebs) {
+                        (false, _) => (Some(fingerprint(data)), DataSum::default()),
+                        (true, 0) => (None, DataSum::of(data, &geometry)),
+                        (true, _) => {
+                            let sum = DataSum { size: header.data_size, crc: header.data_crc };
+                            (Some(fingerprint(data)), sum)
+                        }
                     };
                     let (volume, lnum, sqnum) = (header.volume_id, header.lnum, header.sqnum);
                     lebs.push((unfinished, ImageLeb { volume, lnum, peb, fingerprint, sum, sqnum }));

@@ -7,8 +7,9 @@
 //! - Then there is no volume table, and the kernel refuses the device. A second run finds what is right already.
 //! - The new volume table comes last: when the kernel finds it, all LEBs are there, and no others.
 //!
-//! Each PEB that is erased gets its header at once, with its own count and one more, so a power cut loses the count of one
-//! PEB at most. PEBs whose header cannot be read get the mean of the others, and the report says how many.
+//! Each PEB that is erased gets its header at once, alone or with the LEB that goes there, with its own count and one more, so a
+//! power cut loses the count of one PEB at most. PEBs whose header cannot be read get the mean of the others, and the report
+//! says how many.
 
 mod execute;
 mod health;
@@ -49,10 +50,10 @@ pub struct Options {
     pub sha256: Option<Sha256>,
     /// Whether all that is written is read back and compared. Default yes.
     pub verify: bool,
-    /// Whether a LEB stays unread when its VID header has the CRC of what it is to be, and its last page is right; likewise a
-    /// PEB that is free by its headers and its last page. Default no: all that stays is read and compared. Much faster, but
-    /// data that have rotted since they were written stay as they are. The CRC is in the headers of static volumes, of what
-    /// this writer has written, and of LEBs that the kernel has moved or changed as a whole.
+    /// Whether a LEB stays unread when its VID header has the CRC of what it is to be, and its last page is right. Default no:
+    /// all that stays is read and compared. Much faster, but data that have rotted since they were written stay as they are.
+    /// The CRC is in the headers of static volumes, of what this writer has written, and of LEBs that the kernel has moved or
+    /// changed as a whole.
     pub trust_crc: bool,
     /// For [`format()`]: bytes from the start of a PEB to its VID header. `None`, the default: as the kernel has it.
     pub vid_hdr_offset: Option<u32>,

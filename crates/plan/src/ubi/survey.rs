@@ -7,6 +7,7 @@ use flashwright_ubi::format::{
 };
 
 use super::image::{DataSum, ImageIndex, vid_of};
+use crate::bytes::is_blank;
 use crate::device::{Comparison, Device, unit};
 use crate::error::Error;
 use crate::event::Phase;
@@ -16,8 +17,6 @@ use crate::source::Source;
 const MAX_SQNUM: u64 = u64::MAX >> 1;
 /// Image sequence numbers that are told apart; a device with more is one of parts of many images.
 const MAX_SEQS: usize = 250;
-/// Bytes of a LEB that are compared first, whole pages; a page of flash has at most as many.
-const FIRST_BYTES: usize = 16 << 10;
 /// No number: of an erase count, or of a LEB.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -104,8 +103,8 @@ pub(super) struct Survey {
 pub(super) struct Headers {
     pub(super) ec: Result<EcHdr, HeaderFault>,
     pub(super) vid: Result<VidHdr, HeaderFault>,
-    /// The error correction had to put bits right, or gave up.
-    flips: bool,
+    /// What was read with them is erased, and the error correction had nothing to put right there.
+    alone: bool,
 }
 
 /// Where an image's content comes from while the device is compared with it.
@@ -124,13 +123,19 @@ pub(super) fn headers(
     peb: u32,
 ) -> Result<Headers, FlashError> {
     let start = device.geometry().offset_of(peb);
+    // An offset in a PEB, which fits wherever there is flash of that size.
+    let place = geometry.vid_hdr_offset() as usize;
+    let (stats, bytes) = device.peek(start, place + HEADER_LEN)?;
+    let header = |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk::<HEADER_LEN>().copied();
+    let ec = header(bytes, 0).map_or(Err(HeaderFault::Erased), |bytes| EcHdr::parse(&bytes));
+    let alone = stats == Some(EccStats::default()) && bytes.get(HEADER_LEN..).is_some_and(is_blank);
+    if let Some(bytes) = header(bytes, place) {
+        return Ok(Headers { ec, vid: VidHdr::parse(&bytes), alone });
+    }
+    // So far apart that both are not read at once.
     let mut bytes = [0; HEADER_LEN];
-    let first = device.read(start, &mut bytes)?;
-    let ec = EcHdr::parse(&bytes);
-    let second = device.read(start + u64::from(geometry.vid_hdr_offset()), &mut bytes)?;
-    let vid = VidHdr::parse(&bytes);
-    let flips = [first, second].iter().any(|read| *read != Some(EccStats::default()));
-    Ok(Headers { ec, vid, flips })
+    let stats = device.read(start + place as u64, &mut bytes)?;
+    Ok(Headers { ec, vid: VidHdr::parse(&bytes), alone: alone && stats == Some(EccStats::default()) })
 }
 
 /// An erase count that can be.
@@ -199,7 +204,6 @@ impl Survey {
             state.count = count_of(ec);
             state.seq = self.seq(ec, geometry);
         }
-        let trust = wanted.as_ref().is_some_and(|wanted| wanted.trust);
         // A header that cannot be right is as none; so is one that counts higher than the kernel does.
         let belongs = matches!(state.seq, Seq::Of(_)) && state.count != NONE;
         state.what = match headers.vid {
@@ -208,9 +212,7 @@ impl Survey {
             Ok(vid) if vid.fault(geometry.leb_size()).is_none() => {
                 self.leb(device, geometry, (peb, belongs), &vid, &mut state.leb, wanted)?
             }
-            Err(HeaderFault::Erased) if belongs && !headers.flips && is_free(device, peb, trust)? => {
-                What::Free
-            }
+            Err(HeaderFault::Erased) if belongs && headers.alone && is_free(device, peb)? => What::Free,
             _ => What::Unclear,
         };
         Ok(state)
@@ -288,16 +290,18 @@ impl Wanted<'_> {
         leb: u32,
     ) -> Result<What, Box<Error>> {
         let held = device.geometry().offset_of(self.index.lebs[leb as usize].peb);
-        // The first bytes of a LEB that has changed mostly tell; the others are not read then.
+        let trusted = self.trust && DataSum::in_header(vid) == Some(self.index.lebs[leb as usize].sum);
         // Places in a PEB, and the index of a LEB: as many as fit into memory.
         let data = geometry.data_offset() as usize;
-        let first = (data + FIRST_BYTES).min(self.buffer.len());
+        // The first page of a LEB that has changed mostly tells; the others are not read then.
+        let first = data + if trusted { 0 } else { unit(device.geometry()) };
+        let first = first.min(self.buffer.len());
         let head = self.buffer.get_mut(..first).unwrap_or_default();
         self.source.read_at(held, head)?;
         if !vid_of(head, geometry).is_some_and(|ours| same_leb(&ours, vid)) {
             return Ok(What::Stale);
         }
-        if self.trust && DataSum::in_header(vid) == Some(self.index.lebs[leb as usize].sum) {
+        if trusted {
             return self.compare_tail(device, geometry, peb, held, vid);
         }
         let (head, rest) = self.buffer.split_at_mut(first);
@@ -340,19 +344,22 @@ pub(super) fn compare_leb(
 ) -> Result<What, FlashError> {
     // Bytes of a PEB, of which there are fewer than 2^32.
     let offset = device.geometry().offset_of(peb) + u64::from(geometry.data_offset()) + start as u64;
-    Ok(match device.compare(offset, data)? {
+    // What is right so far mostly is to its end.
+    let found = if start == 0 { device.compare(offset, data)? } else { device.read_back(offset, data)? };
+    Ok(match found {
         Comparison::Equal { worn: false } => What::Match,
         Comparison::Equal { worn: true } => What::Worn,
         Comparison::Differs { .. } | Comparison::Unreadable(_) => What::Stale,
     })
 }
 
-/// Whether all after the EC header, or with `trust` the last page, is erased, and was read without a wrong bit: a PEB whose erase was cut off may look
-/// erased.
-fn is_free(device: &mut Device<'_>, peb: u32, trust: bool) -> Result<bool, FlashError> {
+/// Whether the last page of a PEB is erased, too, and was read without a wrong bit. The pages between are not read: whoever
+/// writes to a PEB begins at its first page, and a PEB whose erase was cut off is known otherwise (see `distrust_free`).
+/// What gets a LEB is read back in any case.
+fn is_free(device: &mut Device<'_>, peb: u32) -> Result<bool, FlashError> {
     let corrected = device.report.corrected_bits;
     let all = u64::from(device.geometry().eraseblock_size);
-    let len = if trust { (unit(device.geometry()) as u64).min(all) } else { all } - HEADER_LEN as u64;
+    let len = (unit(device.geometry()) as u64).min(all - HEADER_LEN as u64);
     let start = device.geometry().offset_of(peb) + all - len;
     let blank = matches!(device.compare_range(start, len, 0xff)?, Comparison::Equal { .. });
     Ok(blank && device.report.corrected_bits == corrected)
