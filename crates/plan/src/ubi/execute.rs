@@ -181,13 +181,15 @@ impl Run<'_> {
         self.free.pop().map(|Reverse((_, peb))| peb)
     }
 
-    /// No LEB but those of the image is left.
+    /// No LEB but those of the image is left, and all other PEBs are free.
     fn clear_stale(&mut self) -> Result<(), Halt> {
-        let left = std::mem::take(&mut self.free);
-        for Reverse((count, peb)) in left.into_sorted_vec() {
-            match self.pebs[peb as usize].what {
+        self.free.clear();
+        for peb in 0..self.plan.flash.eraseblock_count {
+            let state = self.pebs[peb as usize];
+            match state.what {
                 What::Stale => self.clear(peb)?,
-                _ => self.free.push(Reverse((count, peb))),
+                What::Free => self.free.push(Reverse((state.count, peb))),
+                _ => {}
             }
         }
         Ok(())

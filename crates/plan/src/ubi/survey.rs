@@ -126,11 +126,11 @@ pub(super) fn headers(
     // An offset in a PEB, which fits wherever there is flash of that size.
     let place = geometry.vid_hdr_offset() as usize;
     let (stats, bytes) = device.peek(start, place + HEADER_LEN)?;
-    let header = |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk::<HEADER_LEN>().copied();
-    let ec = header(bytes, 0).map_or(Err(HeaderFault::Erased), |bytes| EcHdr::parse(&bytes));
+    let header = |at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk);
     let alone = stats == Some(EccStats::default()) && bytes.get(HEADER_LEN..).is_some_and(is_blank);
-    if let Some(bytes) = header(bytes, place) {
-        return Ok(Headers { ec, vid: VidHdr::parse(&bytes), alone });
+    let ec = header(0).map_or(Err(HeaderFault::Erased), EcHdr::parse);
+    if let Some(bytes) = header(place) {
+        return Ok(Headers { ec, vid: VidHdr::parse(bytes), alone });
     }
     // So far apart that both are not read at once.
     let mut bytes = [0; HEADER_LEN];
