@@ -1,12 +1,10 @@
 //! Tells people and programs how a run goes, and listens to the signals that ask it to stop.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use flashwright_mtd::interrupt;
 use flashwright_plan::{Event, Phase};
 
-use crate::exit::{Result, at};
 use crate::output::{Json, is_watched, say, show_progress};
 
 /// Who is told, and how.
@@ -14,21 +12,15 @@ use crate::output::{Json, is_watched, say, show_progress};
 pub(crate) struct Watch {
     json: bool,
     shows: bool,
-    stop: Arc<AtomicBool>,
     /// What was last told of progress: phase, and hundredths done.
     last: Option<(Phase, u32)>,
 }
 
 impl Watch {
     /// For a run that ends cleanly when a signal asks it to: the eraseblock in hand is finished.
-    pub(crate) fn new(json: bool) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
-        {
-            signal_hook::flag::register(signal, Arc::clone(&stop))
-                .map_err(|error| at("listen to signals of", std::path::Path::new("the kernel"))(error))?;
-        }
-        Ok(Watch { json, shows: !json && is_watched(), stop, last: None })
+    pub(crate) fn new(json: bool) -> Self {
+        interrupt::listen();
+        Watch { json, shows: !json && is_watched(), last: None }
     }
 
     /// Takes an event; says whether to stop.
@@ -38,7 +30,7 @@ impl Watch {
             _ if self.json => self.tell_program(event),
             _ => self.tell_person(event),
         }
-        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if interrupt::is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Tells when another hundredth is done, not each eraseblock: a serial line is slow.

@@ -33,7 +33,7 @@ impl MtdFlash {
     /// # Errors
     /// When its sizes are none that flash has.
     pub fn new(mtd: Mtd) -> Result<Self, Error> {
-        let geometry = geometry(mtd.facts()).map_err(|text| mtd.error("use")(io::Error::other(text)))?;
+        let geometry = geometry(mtd.facts()).map_err(|words| mtd.invalid("use", words))?;
         let reading = if geometry.kind == FlashKind::Nand { Reading::Told } else { Reading::Plain };
         Ok(MtdFlash { mtd, geometry, reading })
     }

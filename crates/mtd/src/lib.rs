@@ -5,6 +5,7 @@
 
 mod error;
 mod flash;
+pub mod interrupt;
 mod ioctl;
 pub mod mtd;
 pub mod phram;

@@ -158,8 +158,8 @@ impl Mtd {
         Ok(Mtd { file, path, facts: facts(number)? })
     }
 
-    pub(crate) fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> Error {
-        Error::new(action, &self.path)
+    pub(crate) fn invalid(&self, action: &'static str, words: String) -> Error {
+        Error::invalid(action, &self.path, words)
     }
 
     /// What sysfs says of it.

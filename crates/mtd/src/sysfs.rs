@@ -30,14 +30,13 @@ pub(crate) fn read(path: &Path) -> Result<String> {
 /// A number in a file.
 pub(crate) fn number(path: &Path) -> Result<u64> {
     let text = read(path)?;
-    let error = || io::Error::other(format!("{text} is no number"));
-    text.parse().map_err(|_| Error::new("understand", path)(error()))
+    text.parse().map_err(|_| Error::invalid("understand", path, format!("{text} is no number")))
 }
 
 /// The same, below 2^32.
 pub(crate) fn short_number(path: &Path) -> Result<u32> {
     number(path).and_then(|number| {
-        let error = |_| Error::new("understand", path)(io::Error::other(format!("{number} is too large")));
+        let error = |_| Error::invalid("understand", path, format!("{number} is too large"));
         u32::try_from(number).map_err(error)
     })
 }

@@ -13,6 +13,9 @@ const CONTROL: &str = "/dev/ubi_ctrl";
 const CLASS: &str = "/sys/class/ubi";
 /// Longest name of a volume in bytes. Kernel: `UBI_MAX_VOLUME_NAME`.
 const MAX_NAME: usize = 127;
+/// What is tried, as errors have it.
+const MAKE: &str = "make a volume on";
+const RENAME: &str = "rename volumes of";
 
 /// How an MTD is attached. `Default` is the kernel's choice of everything, and MTD 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +34,7 @@ pub struct Attach {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewVolume {
     /// 1 to 127 bytes.
-    pub name: String,
+    pub name: Vec<u8>,
     /// `None` for the first that is free.
     pub id: Option<u32>,
     /// Rounded up to whole LEBs.
@@ -115,10 +118,9 @@ pub fn detach(ubi: u32) -> Result<()> {
 }
 
 /// A name as requests have it: its bytes, zeros, and how many bytes it has.
-fn name_field(name: &[u8]) -> io::Result<([u8; 128], i16)> {
+fn name_field(name: &[u8]) -> std::result::Result<([u8; 128], i16), String> {
     if name.is_empty() || name.len() > MAX_NAME {
-        let message = format!("a name of {} bytes: a volume has one of 1 to {MAX_NAME}", name.len());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        return Err(format!("a name of {} bytes: a volume has one of 1 to {MAX_NAME}", name.len()));
     }
     let mut field = [0; 128];
     field.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
@@ -132,7 +134,7 @@ fn name_field(name: &[u8]) -> io::Result<([u8; 128], i16)> {
 /// When there is no room, or a volume has that name or id.
 pub fn make_volume(ubi: u32, new: &NewVolume) -> Result<u32> {
     let path = device(ubi);
-    let (name, name_len) = name_field(new.name.as_bytes()).map_err(Error::new("make a volume on", &path))?;
+    let (name, name_len) = name_field(&new.name).map_err(|words| Error::invalid(MAKE, &path, words))?;
     let mut request = ioctl::MakeVolumeRequest {
         id: number(new.id),
         alignment: number(Some(new.alignment)),
@@ -143,7 +145,7 @@ pub fn make_volume(ubi: u32, new: &NewVolume) -> Result<u32> {
         zeros: [0; 4],
         name,
     };
-    ioctl::ubi_make_volume(&open(&path)?, &mut request).map_err(Error::new("make a volume on", &path))?;
+    ioctl::ubi_make_volume(&open(&path)?, &mut request).map_err(Error::new(MAKE, &path))?;
     let id = request.id;
     Ok(u32::try_from(id).unwrap_or_default())
 }
@@ -179,20 +181,19 @@ pub fn resize_volume(ubi: u32, id: u32, bytes: u64) -> Result<()> {
 /// When there is no such volume, one is in use that would be removed, or there are more than 32.
 pub fn rename_volumes(ubi: u32, names: &[(u32, &[u8])]) -> Result<()> {
     let path = device(ubi);
-    let error = |error| Error::new("rename volumes of", &path)(error);
     let mut entries = [ioctl::NewName::NONE; ioctl::MAX_RENAMES];
     if names.len() > entries.len() {
-        let message = format!("{} volumes, more than {} at once", names.len(), ioctl::MAX_RENAMES);
-        return Err(error(io::Error::new(io::ErrorKind::InvalidInput, message)));
+        let words = format!("{} volumes, more than {} at once", names.len(), ioctl::MAX_RENAMES);
+        return Err(Error::invalid(RENAME, &path, words));
     }
     for (entry, (id, name)) in entries.iter_mut().zip(names) {
-        let (name, name_len) = name_field(name).map_err(error)?;
+        let (name, name_len) = name_field(name).map_err(|words| Error::invalid(RENAME, &path, words))?;
         *entry = ioctl::NewName { id: number(Some(*id)), name_len, zeros: [0; 2], name };
     }
     // At most 32.
     let count = i32::try_from(names.len()).unwrap_or_default();
     let mut request = ioctl::RenameRequest { count, zeros: [0; 12], entries };
-    ioctl::ubi_rename(&open(&path)?, &mut request).map(drop).map_err(error)
+    ioctl::ubi_rename(&open(&path)?, &mut request).map(drop).map_err(Error::new(RENAME, &path))
 }
 
 /// An open volume, read and changed LEB by LEB.

@@ -115,12 +115,8 @@ impl UbiVolumes for AttachedUbi {
 
     fn make(&mut self, volume: &NewUbiVolume) -> Result<u32, UbiError> {
         let failed = failed(UbiOp::Make, None);
-        let Ok(name) = String::from_utf8(volume.name.clone()) else {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, "a name that is no UTF-8");
-            return Err(UbiError::new(UbiOp::Make, None, UbiFault::Device(error)));
-        };
         let new = NewVolume {
-            name,
+            name: volume.name.clone(),
             id: None,
             bytes: volume.bytes,
             alignment: volume.alignment,
@@ -168,7 +164,7 @@ impl UbiVolumes for AttachedUbi {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), UbiError> {
         let Some((id, left, update)) = &mut self.update else {
-            let error = io::Error::other("no update was begun");
+            let error = io::ErrorKind::InvalidInput.into();
             return Err(UbiError::new(UbiOp::Update, None, UbiFault::Device(error)));
         };
         let volume = Some(*id);

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use flashwright_media::UbiError;
+
 /// The bytes of an image: readable anywhere and again, or once and in order.
 pub trait Source {
     /// Bytes in all.
@@ -72,6 +74,8 @@ pub enum SourceFault {
     Gone,
     /// Reading failed.
     Io(io::Error),
+    /// The volume that is read in its place cannot be read.
+    Volume(UbiError),
 }
 
 impl fmt::Display for SourceError {
@@ -91,6 +95,7 @@ impl fmt::Display for SourceError {
                 write!(f, "the image is a pipe: its bytes at {offset:#x} are not there again")
             }
             SourceFault::Io(error) => write!(f, "cannot read the image at {offset:#x}: {error}"),
+            SourceFault::Volume(error) => error.fmt(f),
         }
     }
 }
@@ -99,6 +104,7 @@ impl std::error::Error for SourceError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.fault {
             SourceFault::Io(error) => Some(error),
+            SourceFault::Volume(error) => Some(error),
             _ => None,
         }
     }

@@ -172,7 +172,7 @@ fn write(args: &Args) -> Result {
     refusals.extend(image_refusals(&image, source.as_mut(), flash.as_ref())?);
     let options = options(args, flash.as_ref())?;
     refusals.extend(holds_ubi(flash.as_mut(), options.offset)?);
-    let mut watch = Watch::new(args.has("json"))?;
+    let mut watch = Watch::new(args.has("json"));
     let planned = raw::plan_write(flash.as_mut(), source.as_mut(), &options, &mut |event| watch.tell(event));
     watch.clear();
     let plan = planned?;
@@ -298,7 +298,7 @@ fn verify(args: &Args) -> Result {
     let options = options(args, flash.as_ref())?;
     let plan = raw::plan_verify(flash.as_mut(), source.as_ref(), &options)?;
     judge(plan.refusals(), args)?;
-    let (mut watch, mut report) = (Watch::new(args.has("json"))?, Report::default());
+    let (mut watch, mut report) = (Watch::new(args.has("json")), Report::default());
     let result = plan.execute(flash.as_mut(), source.as_mut(), &mut report, &mut |event| watch.tell(event));
     watch.clear();
     let verdict = result?;
@@ -347,7 +347,7 @@ fn erase(args: &Args) -> Result {
         }
         return print(format_args!("{}: {erases} erases, {bad} bad eraseblocks stay\n", target));
     }
-    let (mut watch, mut report) = (Watch::new(args.has("json"))?, Report::default());
+    let (mut watch, mut report) = (Watch::new(args.has("json")), Report::default());
     let result = plan.execute(flash.as_mut(), &mut report, &mut |event| watch.tell(event));
     watch.clear();
     finish(result, &report, &target, "erased", args)

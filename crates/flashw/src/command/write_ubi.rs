@@ -76,7 +76,7 @@ pub(crate) fn write(
             "a UBI image takes a whole MTD: --offset is for raw images"
         )));
     }
-    let (options, mut watch) = (options(args)?, Watch::new(args.has("json"))?);
+    let (options, mut watch) = (options(args)?, Watch::new(args.has("json")));
     let plan = ubi::plan(flash, source, &options, &mut |event| watch.tell(event));
     carry_out(plan, flash, source, target, refusals, watch, args)
 }
@@ -88,7 +88,7 @@ pub(crate) fn verify(flash: &mut dyn Flash, source: &mut dyn Source, target: &Ta
             "a UBI image from a pipe cannot be compared: its LEBs may be anywhere"
         )));
     }
-    let mut watch = Watch::new(args.has("json"))?;
+    let mut watch = Watch::new(args.has("json"));
     let plan = ubi::plan(flash, source, &options(args)?, &mut |event| watch.tell(event));
     watch.clear();
     let plan = plan?;
@@ -120,7 +120,7 @@ fn format(args: &Args) -> Result {
         // Any number will do that another UBI is not likely to have; 0 would fit all.
         None => u32::try_from(seconds() & 0x7fff_ffff).unwrap_or(0) | 1,
     };
-    let (options, mut watch) = (options(args)?, Watch::new(args.has("json"))?);
+    let (options, mut watch) = (options(args)?, Watch::new(args.has("json")));
     let plan = ubi::format(flash.as_mut(), image_seq, &options, &mut |event| watch.tell(event));
     let mut none: &[u8] = &[];
     carry_out(plan, flash.as_mut(), &mut none, &target, refusals, watch, args)
@@ -253,7 +253,7 @@ fn finish(
 fn health(args: &Args) -> Result {
     let target = Target::find(args.operand(0).unwrap_or_default())?;
     let mut flash = target.open_flash(false, args.text("geometry")?)?;
-    let mut watch = Watch::new(args.has("json"))?;
+    let mut watch = Watch::new(args.has("json"));
     let found = ubi::health(flash.as_mut(), args.has("whole"), &mut |event| watch.tell(event));
     watch.clear();
     let found = found?;

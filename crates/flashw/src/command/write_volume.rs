@@ -33,7 +33,7 @@ pub(crate) fn write(
     options.verify = !args.has("no-verify");
     options.sha256 = digest(args)?;
     let mut refusals = checked(image, source)?;
-    let mut watch = Watch::new(args.has("json"))?;
+    let mut watch = Watch::new(args.has("json"));
     let plan = volume::plan(&mut device, id, source, &options, &mut |event| watch.tell(event));
     watch.clear();
     let plan = plan?;

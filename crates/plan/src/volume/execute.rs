@@ -277,11 +277,11 @@ impl Source for Found<'_> {
     }
 
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), crate::SourceError> {
-        let io = |error| crate::SourceError::new(offset, crate::SourceFault::Io(error));
-        let count = self.device.read(self.id, offset, bytes);
-        match count.map_err(|error| io(std::io::Error::other(error.to_string())))? {
-            count if count == bytes.len() => Ok(()),
-            _ => Err(io(std::io::ErrorKind::UnexpectedEof.into())),
-        }
+        let fault = match self.device.read(self.id, offset, bytes) {
+            Ok(count) if count == bytes.len() => return Ok(()),
+            Ok(_) => crate::SourceFault::Ended { len: self.len },
+            Err(error) => crate::SourceFault::Volume(error),
+        };
+        Err(crate::SourceError::new(offset, fault))
     }
 }
