@@ -1,8 +1,11 @@
 //! What the kernel tells in files: attributes of `/sys`, tables of `/proc`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::path::Path;
+
+use rustix::fs::RawDir;
 
 use crate::error::{Error, Result};
 
@@ -44,9 +47,13 @@ pub(crate) fn short_number(path: &Path) -> Result<u32> {
 /// Numbers after `prefix` of what a folder has, in order.
 pub(crate) fn numbers(folder: &Path, prefix: &str) -> io::Result<Vec<u32>> {
     let mut numbers = Vec::new();
-    for entry in fs::read_dir(folder)?.flatten() {
-        let name = entry.file_name();
-        numbers.extend(name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<u32>().ok()));
+    let folder = File::open(folder)?;
+    let mut room = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(folder, &mut room);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_str().ok();
+        numbers.extend(name.and_then(|name| name.strip_prefix(prefix)?.parse::<u32>().ok()));
     }
     numbers.sort_unstable();
     Ok(numbers)
