@@ -1,11 +1,13 @@
 //! A file that stands for flash, for trying things out: what is not erased keeps its zero bits, as on flash.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use flashwright_media::{EccStats, Flash, FlashError, FlashFault, FlashGeometry, FlashKind, FlashOp};
+use flashwright_mtd::open;
+use rustix::fs::OFlags;
 
 use crate::exit::{Exit, Failure, Result, at};
 
@@ -18,7 +20,7 @@ pub(crate) struct FileFlash {
 
 impl FileFlash {
     pub(crate) fn open(path: &Path, write: bool, geometry: &FlashGeometry) -> Result<Self> {
-        let file = OpenOptions::new().read(true).write(write).open(path).map_err(at("open", path))?;
+        let file = open(path, if write { OFlags::RDWR } else { OFlags::RDONLY }).map_err(at("open", path))?;
         let len = file.metadata().map_err(at("ask for the length of", path))?.len();
         let size = u64::from(geometry.eraseblock_size);
         let count = u32::try_from(len / size).unwrap_or(0);

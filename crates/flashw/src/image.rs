@@ -4,9 +4,11 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 
+use flashwright_mtd as mtd;
 use flashwright_plan::image::{self, HEAD_LEN, Image};
 use flashwright_plan::{FileSource, PipeSource, Sha256, Source, SourceError, SourceFault};
 
+use rustix::fs::OFlags;
 use rustix::stdio::stdin;
 
 use crate::args::Args;
@@ -43,7 +45,7 @@ fn open_file(name: &OsStr, args: &Args) -> Result<Box<dyn Source>> {
     let len = args.size("length")?;
     let path = Path::new(name);
     let is_target = ["mtd:", "ubi"].iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes()));
-    let file = File::open(path).map_err(|error| match at("open", path)(error) {
+    let file = mtd::open(path, OFlags::RDONLY).map_err(|error| match at("open", path)(error) {
         failure if is_target => failure.help(format_args!("the image comes first, then the target")),
         failure => failure,
     })?;

@@ -4,6 +4,7 @@
 //! here, nothing retried: every function is one thing that the kernel does, and an error says what it refused.
 
 mod error;
+mod file;
 mod flash;
 pub mod interrupt;
 mod ioctl;
@@ -15,5 +16,6 @@ pub mod usage;
 mod volumes;
 
 pub use error::Error;
+pub use file::open;
 pub use flash::MtdFlash;
 pub use volumes::AttachedUbi;

@@ -1,6 +1,6 @@
 //! MTD devices: flash as it is, by eraseblock.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
 pub use crate::ioctl::OobMode;
-use crate::{ioctl, sysfs};
+use crate::{file, ioctl, sysfs};
 
 /// What sysfs says of an MTD device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,8 +149,7 @@ impl Mtd {
     /// When there is no such device, it may not be written, or somebody else writes to it ([`io::ErrorKind::WouldBlock`]).
     pub fn open(number: u32, write: bool) -> Result<Self> {
         let path = PathBuf::from(format!("/dev/mtd{number}"));
-        let file =
-            OpenOptions::new().read(true).write(write).open(&path).map_err(Error::new("open", &path))?;
+        let file = file::open(&path, file::access(write)).map_err(Error::new("open", &path))?;
         if write {
             let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
             locked.map_err(|error| Error::new("be the only one who writes to", &path)(error.into()))?;

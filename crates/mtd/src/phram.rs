@@ -1,9 +1,12 @@
 //! Memory as an MTD: the kernel's `phram`.
 
-use std::fs;
+use std::io::Write;
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 use crate::error::{Error, Result};
+use crate::file;
 
 /// Where the kernel takes new ones, when the module is there and lets its parameter be written.
 const PARAMETER: &str = "/sys/module/phram/parameters/phram";
@@ -19,5 +22,6 @@ pub fn add(name: &str, start: u64, len: u64, erase_size: Option<u32>) -> Result<
         request.push_str(&format!(",{erase_size:#x}"));
     }
     let path = Path::new(PARAMETER);
-    fs::write(path, request).map_err(Error::new("add memory with", path))
+    let mut file = file::open(path, OFlags::WRONLY).map_err(Error::new("add memory with", path))?;
+    file.write_all(request.as_bytes()).map_err(Error::new("add memory with", path))
 }

@@ -1,17 +1,17 @@
 //! What the kernel tells in files: attributes of `/sys`, tables of `/proc`.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::path::Path;
 
-use rustix::fs::RawDir;
+use rustix::fs::{OFlags, RawDir};
 
 use crate::error::{Error, Result};
+use crate::file;
 
 /// All of a file of the kernel's, which has no length before it is read, without the end of its last line.
 pub(crate) fn text(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    let mut file = file::open(path, OFlags::RDONLY)?;
     let (mut bytes, mut piece) = (Vec::new(), [0; 1024]);
     loop {
         match file.read(&mut piece) {
@@ -47,7 +47,7 @@ pub(crate) fn short_number(path: &Path) -> Result<u32> {
 /// Numbers after `prefix` of what a folder has, in order.
 pub(crate) fn numbers(folder: &Path, prefix: &str) -> io::Result<Vec<u32>> {
     let mut numbers = Vec::new();
-    let folder = File::open(folder)?;
+    let folder = file::open(folder, OFlags::RDONLY)?;
     let mut room = [MaybeUninit::uninit(); 2048];
     let mut entries = RawDir::new(folder, &mut room);
     while let Some(entry) = entries.next() {

@@ -1,13 +1,13 @@
 //! UBI devices and their volumes.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::{ioctl, sysfs};
+use crate::{file, ioctl, sysfs};
 
 const CONTROL: &str = "/dev/ubi_ctrl";
 const CLASS: &str = "/sys/class/ubi";
@@ -51,7 +51,7 @@ pub struct NewVolume {
 pub type Attributes = BTreeMap<String, String>;
 
 fn open(path: &Path) -> Result<File> {
-    OpenOptions::new().read(true).write(true).open(path).map_err(Error::new("open", path))
+    file::open(path, file::access(true)).map_err(Error::new("open", path))
 }
 
 fn device(ubi: u32) -> PathBuf {
@@ -210,7 +210,7 @@ impl Volume {
     /// When there is no such volume, or it is in use: only one may have it open for changing.
     pub fn open(ubi: u32, id: u32, write: bool) -> Result<Self> {
         let path = volume(ubi, id);
-        let file = OpenOptions::new().read(true).write(write).open(&path);
+        let file = file::open(&path, file::access(write));
         Ok(Volume { file: file.map_err(Error::new("open", &path))?, path })
     }
 

@@ -5,7 +5,9 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use flashwright_media::{EccStats, Flash, FlashFault};
+use flashwright_mtd::open;
 use flashwright_mtd::ubi::Volume;
+use rustix::fs::OFlags;
 use rustix::stdio::stdout;
 
 use super::{GEOMETRY, JSON, OFFSET};
@@ -57,13 +59,13 @@ impl Sink {
         };
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
             // A device or a pipe is written to, not replaced.
-            let file = File::options().write(true).open(path).map_err(at("write", path))?;
+            let file = open(path, OFlags::WRONLY).map_err(at("write", path))?;
             return Ok(Sink { out: file, renamed: None });
         }
         let mut new = path.as_os_str().to_owned();
         new.push(".part");
         let new = PathBuf::from(new);
-        let file = File::create(&new).map_err(at("create", &new))?;
+        let file = open(&new, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC).map_err(at("create", &new))?;
         Ok(Sink { out: file, renamed: Some((new, path.into())) })
     }
 
