@@ -8,7 +8,7 @@ use crate::args::{Args, Command, Flag, option, switch};
 use crate::command::{ATTACH, DETACH, ERASE, FORMAT, MKVOL, READ, RENAME, RMVOL, RSVOL, WRITE};
 use crate::exit::{Failure, Result};
 use crate::output::say;
-use crate::target::Target;
+use crate::target::{Target, last_name};
 
 const QUIET: Flag = switch("quiet", 'q', "Say nothing when all went well");
 const VERBOSE: Flag = switch("verbose", 'v', "Taken; progress is shown on terminals");
@@ -214,7 +214,7 @@ pub(crate) const APPLETS: &[&Command] = &[
 
 /// The program of that name, as the command line has it, with any folders before it.
 pub(crate) fn by_name(called: &OsStr) -> Option<&'static Command> {
-    let name = std::path::Path::new(called).file_name()?;
+    let name = last_name(called);
     APPLETS.iter().find(|applet| name == applet.name).copied()
 }
 
@@ -385,8 +385,8 @@ mod tests {
             ("ubiformat", &["-y", "-n", "/dev/null"], "--no-volume-table is not done here"),
         ];
         for (name, words, message) in cases {
-            let failure =
-                by_name(OsStr::new(name)).unwrap().run(&mut lexopt::Parser::from_args(words)).unwrap_err();
+            let given = words.iter().map(OsString::from).collect();
+            let failure = by_name(OsStr::new(name)).unwrap().run(given).unwrap_err();
             assert_eq!(failure.message, message, "{name} {words:?}");
         }
     }

@@ -3,9 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 
-use lexopt::{Arg, Parser};
+use flashwright_mtd::text::pieces;
 
 use crate::exit::{Failure, Result};
+use crate::words::{Word, Words};
 
 /// An option of a command.
 #[derive(Debug, Clone, Copy)]
@@ -142,35 +143,37 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
 
 impl Command {
     /// Parses what comes after the command's name and runs it.
-    pub(crate) fn run(&self, parser: &mut Parser) -> Result {
-        match self.parse(parser)? {
+    pub(crate) fn run(&self, words: Vec<OsString>) -> Result {
+        match self.parse(words)? {
             Some(args) => (self.run)(&args),
             None => crate::output::print_text(&self.help()),
         }
     }
 
     /// `None` when help is asked for.
-    pub(crate) fn parse(&self, parser: &mut Parser) -> Result<Option<Args>> {
-        let mut args = Args::default();
-        loop {
-            let flag = match parser.next()? {
-                None => break,
-                Some(Arg::Value(value)) => {
-                    args.operands.push(value);
+    pub(crate) fn parse(&self, words: Vec<OsString>) -> Result<Option<Args>> {
+        let (mut args, mut words) = (Args::default(), Words::new(words));
+        while let Some(word) = words.next()? {
+            let (name, flag) = match word {
+                Word::Operand(operand) => {
+                    args.operands.push(operand);
                     continue;
                 }
-                Some(Arg::Long("help")) => return Ok(None),
-                Some(Arg::Short('h')) if !self.flags.iter().any(|flag| flag.short == 'h') => return Ok(None),
-                Some(Arg::Long(name)) => {
+                Word::Long(name) if name == "help" => return Ok(None),
+                Word::Long(name) => {
                     let flag = self.flags.iter().find(|flag| flag.long == name && !name.is_empty());
-                    flag.ok_or_else(|| self.unknown(&format!("--{name}")))?
+                    (format!("--{name}"), flag)
                 }
-                Some(Arg::Short(letter)) => {
+                Word::Short(letter) => {
                     let flag = self.flags.iter().find(|flag| flag.short == letter);
-                    flag.ok_or_else(|| self.unknown(&format!("-{letter}")))?
+                    if letter == 'h' && flag.is_none() {
+                        return Ok(None);
+                    }
+                    (format!("-{letter}"), flag)
                 }
             };
-            let value = if flag.value.is_empty() { OsString::new() } else { parser.value()? };
+            let flag = flag.ok_or_else(|| self.unknown(&name))?;
+            let value = if flag.value.is_empty() { OsString::new() } else { words.value(&name)? };
             args.given.push(Given { flag, value });
         }
         self.check_operands(args.operands.len())?;
@@ -194,9 +197,9 @@ impl Command {
 
     fn check_operands(&self, found: usize) -> Result {
         // What may be left out comes last.
-        let count = |words: &str| words.split(' ').filter(|word| !word.is_empty()).count();
-        let least = count(self.operands.split('[').next().unwrap_or_default());
-        let most = if self.operands.contains('…') { usize::MAX } else { count(self.operands) };
+        let count = |words: &str| pieces(words, b' ').filter(|word| !word.is_empty()).count();
+        let least = count(pieces(self.operands, b'[').next().unwrap_or_default());
+        let most = if self.operands.ends_with("…") { usize::MAX } else { count(self.operands) };
         if (least..=most).contains(&found) {
             return Ok(());
         }
@@ -262,7 +265,7 @@ mod tests {
     };
 
     fn parse(words: &[&str]) -> Result<Option<Args>> {
-        COMMAND.parse(&mut Parser::from_args(words))
+        COMMAND.parse(words.iter().map(OsString::from).collect())
     }
 
     #[test]
@@ -277,13 +280,14 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&[&str], &str); 6] = [
+        let cases: [(&[&str], &str); 7] = [
             (&[], "read: too few arguments, expected TARGET [FILE]"),
             (&["a", "b", "c"], "read: too many arguments, expected TARGET [FILE]"),
             (&["a", "--of", "1"], "read: there is no option --of"),
             (&["a", "-z"], "read: there is no option -z"),
+            (&["a", "--=x"], "read: there is no option --"),
             (&["a", "--"], ""),
-            (&["a", "--offset"], "missing argument for option '--offset'"),
+            (&["a", "--offset"], "--offset: its value is missing"),
         ];
         for (words, message) in cases {
             match parse(words) {

@@ -141,12 +141,6 @@ impl From<FlashError> for Failure {
     }
 }
 
-impl From<lexopt::Error> for Failure {
-    fn from(error: lexopt::Error) -> Self {
-        Failure::usage(format_args!("{error}"))
-    }
-}
-
 impl From<UbiError> for Failure {
     fn from(error: UbiError) -> Self {
         Failure::io(format_args!("{error}"))

@@ -14,10 +14,13 @@ mod output;
 mod safety;
 mod target;
 mod watch;
+mod words;
 
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::process::ExitCode;
+
+use flashwright_mtd::text::pieces;
 
 use crate::command::COMMANDS;
 use crate::exit::{Failure, Result};
@@ -28,7 +31,7 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = words.collect();
     let json = words.iter().any(|word| word == "--json");
     let result = match applet::by_name(&called) {
-        Some(applet) => applet.run(&mut lexopt::Parser::from_args(words)),
+        Some(applet) => applet.run(words),
         None => run(words),
     };
     match result {
@@ -51,13 +54,13 @@ fn run(words: Vec<OsString>) -> Result {
     let two = format!("{} {}", text(0), text(1));
     let found = COMMANDS.iter().find(|command| command.name == two || command.name == text(0));
     let command = found.ok_or_else(|| unknown(text(0), text(1)))?;
-    let skipped = command.name.split(' ').count();
-    command.run(&mut lexopt::Parser::from_args(words.into_iter().skip(skipped)))
+    let skipped = pieces(command.name, b' ').count();
+    command.run(words.get(skipped..).unwrap_or_default().to_vec())
 }
 
 fn unknown(first: &str, second: &str) -> Failure {
     let group: Vec<_> =
-        COMMANDS.iter().filter(|command| command.name.split(' ').next() == Some(first)).collect();
+        COMMANDS.iter().filter(|command| pieces(command.name, b' ').next() == Some(first)).collect();
     if group.is_empty() {
         return Failure::usage(format_args!("there is no command {first}"))
             .help(format_args!("`flashw help` lists all"));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use flashwright_media::{Flash, FlashGeometry};
 use flashwright_mtd::mtd::{self, Mtd};
+use flashwright_mtd::text::{cut, pieces};
 use flashwright_mtd::{MtdFlash, ubi, usage};
 
 use crate::exit::{Exit, Failure, Result, at};
@@ -30,6 +31,11 @@ pub(crate) enum Target {
     File(PathBuf),
 }
 
+/// What is behind the last slash of a path; empty when that is no text.
+pub(crate) fn last_name(path: &OsStr) -> &str {
+    path.to_str().and_then(|path| pieces(path, b'/').last()).unwrap_or_default()
+}
+
 /// The number after `prefix`, when that is all of `text`.
 fn numbered(text: &str, prefix: &str) -> Option<u32> {
     let digits = text.strip_prefix(prefix)?;
@@ -38,7 +44,7 @@ fn numbered(text: &str, prefix: &str) -> Option<u32> {
 
 /// `ubi0_1`.
 fn volume_number(text: &str) -> Option<(u32, u32)> {
-    let (ubi, id) = text.strip_prefix("ubi")?.split_once('_')?;
+    let (ubi, id) = cut(text.strip_prefix("ubi")?, b'_')?;
     Some((numbered(ubi, "")?, numbered(id, "")?))
 }
 
@@ -61,11 +67,11 @@ impl Target {
         if let Some(name) = text.strip_prefix("mtd:") {
             return mtd_by_name(name).map(Target::Mtd);
         }
-        if let Some((device, volume)) = text.split_once(':').filter(|(device, _)| device.starts_with("ubi")) {
+        if let Some((device, volume)) = cut(text, b':').filter(|(device, _)| device.starts_with("ubi")) {
             return volume_by_name(device, volume);
         }
         let path = Path::new(text);
-        if !text.contains('/') && !path.exists() {
+        if cut(text, b'/').is_none() && !path.exists() {
             return Self::of_device_name(text).unwrap_or_else(|| Err(nothing(text)));
         }
         Self::of_path(path)
@@ -100,8 +106,9 @@ impl Target {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
             Err(error) => {
-                let name = path.file_name().and_then(OsStr::to_str).filter(|_| path.starts_with("/dev"));
-                return name.and_then(Self::of_device_name).unwrap_or_else(|| Err(at("find", path)(error)));
+                let name = last_name(path.as_os_str());
+                let device = Some(name).filter(|_| path.as_os_str().as_encoded_bytes().starts_with(b"/dev/"));
+                return device.and_then(Self::of_device_name).unwrap_or_else(|| Err(at("find", path)(error)));
             }
         };
         let kind = metadata.file_type();
@@ -111,7 +118,7 @@ impl Target {
         if kind.is_file() {
             return Ok(Target::File(path.into()));
         }
-        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let name = last_name(path.as_os_str());
         if kind.is_block_device() {
             if let Some(found @ Err(_)) = Self::of_device_name(name) {
                 return found;
@@ -181,7 +188,7 @@ pub(crate) fn parse_geometry(text: &str) -> Result<FlashGeometry> {
         let message = format_args!("--geometry {text}: expected KIND:ERASEBLOCK[:PAGE[:SUBPAGE]]");
         Failure::usage(message).help(format_args!("for example nor:64K, or nand:128K:2K:512"))
     };
-    let mut parts = text.split(':');
+    let mut parts = pieces(text, b':');
     let kind = match parts.next() {
         Some("nor") => FlashKind::Nor,
         Some("nand") => FlashKind::Nand,

@@ -11,6 +11,7 @@ mod ioctl;
 pub mod mtd;
 pub mod phram;
 mod sysfs;
+pub mod text;
 pub mod ubi;
 pub mod usage;
 mod volumes;

@@ -101,9 +101,15 @@ pub fn find_all(name: &str) -> Vec<u32> {
 pub fn overlap(one: u32, other: u32) -> bool {
     // Links to where each of them is in the tree of devices; a part is below its whole.
     match (fs::read_link(folder(one)), fs::read_link(folder(other))) {
-        (Ok(one), Ok(other)) => one.starts_with(&other) || other.starts_with(&one),
+        (Ok(one), Ok(other)) => is_below(&one, &other) || is_below(&other, &one),
         _ => one == other,
     }
+}
+
+/// Whether `part` is `whole` or below it.
+fn is_below(part: &Path, whole: &Path) -> bool {
+    let rest = part.as_os_str().as_encoded_bytes().strip_prefix(whole.as_os_str().as_encoded_bytes());
+    rest.is_some_and(|rest| rest.first().is_none_or(|&byte| byte == b'/'))
 }
 
 /// What the error correction did.

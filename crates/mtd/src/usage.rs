@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
+use crate::text::{cut, pieces};
 use crate::{mtd, sysfs, ubi};
 
 /// Major number of the block devices of MTDs, whose minor number is that of the MTD. A file system that is mounted from an
@@ -48,8 +49,8 @@ struct Mount<'a> {
 }
 
 fn parse_mount(line: &str) -> Option<Mount<'_>> {
-    let mut fields = line.split(' ');
-    let (major, minor) = fields.nth(2)?.split_once(':')?;
+    let mut fields = pieces(line, b' ');
+    let (major, minor) = cut(fields.nth(2)?, b':')?;
     let at = fields.nth(1)?;
     // Optional fields end with a dash; then type and source.
     fields.find(|&field| field == "-")?;
@@ -61,14 +62,14 @@ fn parse_mount(line: &str) -> Option<Mount<'_>> {
 fn mounts(uses: &dyn Fn(&Mount<'_>) -> bool) -> Result<Vec<User>> {
     let table = sysfs::read(Path::new("/proc/self/mountinfo"))?;
     let user = |mount: Mount<'_>| User::Mount { source: mount.source.into(), at: mount.at.into() };
-    Ok(table.lines().filter_map(parse_mount).filter(uses).map(user).collect())
+    Ok(pieces(&table, b'\n').filter_map(parse_mount).filter(uses).map(user).collect())
 }
 
 fn swaps(name: &str) -> Vec<User> {
     let device = format!("/dev/{name}");
     // A kernel without swapping has no such file.
     let table = sysfs::text(Path::new("/proc/swaps")).unwrap_or_default();
-    let used = table.lines().any(|line| line.split([' ', '\t']).next() == Some(&device));
+    let used = pieces(&table, b'\n').any(|line| line.split_ascii_whitespace().next() == Some(&device));
     used.then_some(User::Swap(device)).into_iter().collect()
 }
 
@@ -90,7 +91,7 @@ pub fn of_mtd(number: u32) -> Result<Vec<User>> {
 fn block_device(name: &str) -> Option<(u32, u32)> {
     let path: PathBuf = ["/sys/class/block", name, "dev"].iter().collect();
     let text = sysfs::text(&path).ok()?;
-    let (major, minor) = text.split_once(':')?;
+    let (major, minor) = cut(&text, b':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 

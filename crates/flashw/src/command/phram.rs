@@ -28,7 +28,7 @@ fn size(args: &Args, index: usize, what: &str) -> Result<Option<u64>> {
 
 fn run(args: &Args) -> Result {
     let name = args.operand(0).and_then(|name| name.to_str()).unwrap_or_default();
-    let fits = !name.is_empty() && name.len() < 64 && !name.contains([',', ' ', '\n']);
+    let fits = !name.is_empty() && name.len() < 64 && !name.bytes().any(|byte| b", \n".contains(&byte));
     if !fits {
         return Err(Failure::usage(format_args!(
             "{name} is no name for an MTD: up to 63 letters without comma and space"

@@ -1,16 +1,19 @@
 //! A UBI image onto an MTD, an empty UBI, and how worn a UBI is: every PEB keeps its erase count.
 
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::Read;
+use std::path::Path;
 
 use flashwright_media::Flash;
+use flashwright_mtd as mtd;
 use flashwright_plan::ubi::{self, Fate, Mode, Options, Plan, UbiReport};
 use flashwright_plan::{Ending, Error, Refusal, Source};
+use rustix::fs::OFlags;
 
 use super::write::{self, FORCE, NO_VERIFY, PLAN};
 use super::{GEOMETRY, JSON};
 use crate::args::{Args, Command, Flag, option, switch};
-use crate::exit::{Exit, Failure, Result};
+use crate::exit::{Exit, Failure, Result, at};
 use crate::image::digest;
 use crate::output::{Json, bytes, print, print_text};
 use crate::safety::{in_use, judge};
@@ -117,8 +120,7 @@ fn format(args: &Args) -> Result {
     let refusals = in_use(&target, true)?;
     let image_seq = match args.number("image-seq")? {
         Some(number) => number,
-        // Any number will do that another UBI is not likely to have; 0 would fit all.
-        None => u32::try_from(seconds() & 0x7fff_ffff).unwrap_or(0) | 1,
+        None => random()?,
     };
     let (options, mut watch) = (options(args)?, Watch::new(args.has("json")));
     let plan = ubi::format(flash.as_mut(), image_seq, &options, &mut |event| watch.tell(event));
@@ -126,9 +128,13 @@ fn format(args: &Args) -> Result {
     carry_out(plan, flash.as_mut(), &mut none, &target, refusals, watch, args)
 }
 
-/// Seconds since 1970.
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs())
+/// A number that another UBI is not likely to have; not 0, which would fit all.
+fn random() -> Result<u32> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; 4];
+    let read = mtd::open(path, OFlags::RDONLY).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|error| at("read", path)(error).help(format_args!("give a number: --image-seq NUMBER")))?;
+    Ok(u32::from_ne_bytes(bytes) | 1)
 }
 
 fn carry_out(
