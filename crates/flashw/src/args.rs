@@ -181,14 +181,11 @@ impl Command {
     }
 
     fn unknown(&self, name: &str) -> Failure {
-        let near = self
-            .flags
-            .iter()
-            .find(|flag| name.len() > 3 && flag.long.starts_with(name.get(2..4).unwrap_or("-")));
+        let near = nearest(name.get(2..).unwrap_or_default(), self.flags.iter().map(|flag| flag.long));
         let failure = Failure::usage(format_args!("{}: there is no option {name}", self.name));
         match near {
-            Some(flag) => {
-                let (option, command) = (flag.long, self.name);
+            Some(option) => {
+                let command = self.name;
                 failure.help(format_args!("did you mean --{option}? `flashw {command} --help` lists all"))
             }
             None => failure.help(format_args!("`flashw {} --help` lists what it takes", self.name)),
@@ -224,6 +221,16 @@ impl Command {
         }
         text
     }
+}
+
+/// What was most likely meant by `name`: what begins with it, or differs from it by one letter in three.
+pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |other: &str| match other.starts_with(name) {
+        true => 0,
+        false => strsim::osa_distance(name, other),
+    };
+    let near = names.map(|other| (distance(other), other)).min_by_key(|(distance, _)| *distance);
+    near.filter(|(distance, _)| distance * 3 <= name.len() && !name.is_empty()).map(|(_, other)| other)
 }
 
 fn or_none(operands: &str) -> &str {

@@ -62,8 +62,11 @@ fn unknown(first: &str, second: &str) -> Failure {
     let group: Vec<_> =
         COMMANDS.iter().filter(|command| pieces(command.name, b' ').next() == Some(first)).collect();
     if group.is_empty() {
-        return Failure::usage(format_args!("there is no command {first}"))
-            .help(format_args!("`flashw help` lists all"));
+        let failure = Failure::usage(format_args!("there is no command {first}"));
+        return match args::nearest(first, COMMANDS.iter().map(|command| command.name)) {
+            Some(near) => failure.help(format_args!("did you mean {near}? `flashw help` lists all")),
+            None => failure.help(format_args!("`flashw help` lists all")),
+        };
     }
     let names: Vec<_> = group.iter().map(|command| command.name).collect();
     let failure = match second {

@@ -134,6 +134,16 @@ fn help_is_there_for_everything() {
     }
     let (_, error) = run(at.path(), &["frob"], 2);
     assert_eq!(error, "flashw: there is no command frob\nhelp: `flashw help` lists all\n");
+    let (_, error) = run(at.path(), &["wirte", "a", "b"], 2);
+    assert_eq!(
+        error,
+        "flashw: there is no command wirte\nhelp: did you mean write? `flashw help` lists all\n"
+    );
+    let (_, error) = run(at.path(), &["write", "--verfy-no", "a", "b"], 2);
+    assert_eq!(
+        error,
+        "flashw: write: there is no option --verfy-no\nhelp: `flashw write --help` lists what it takes\n"
+    );
 }
 
 #[test]
