@@ -27,7 +27,8 @@ pub(crate) fn perform(step: &Step) -> io::Result<()> {
         Step::UbiDetach { ubi } => patient(|| Ok(ubi::detach(*ubi)?)),
         Step::UbiMakeVolume { ubi, name, id, bytes, alignment, is_static } => {
             let (id, bytes, alignment, is_static) = (*id, *bytes, *alignment, *is_static);
-            let new = NewVolume { name: name.clone(), id, bytes, alignment, is_static, skip_check: false };
+            let new =
+                NewVolume { name: name.clone().into(), id, bytes, alignment, is_static, skip_check: false };
             Ok(ubi::make_volume(*ubi, &new).map(drop)?)
         }
         Step::UbiRemoveVolume { ubi, name } => {
