@@ -10,15 +10,15 @@ use crate::words::{Word, Words};
 
 /// An option of a command.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Flag {
+pub struct Flag {
     /// Name after `--`; empty when it has a letter only.
-    pub(crate) long: &'static str,
+    pub long: &'static str,
     /// Letter after `-`; a space when it has none.
-    pub(crate) short: char,
+    pub short: char,
     /// What its value is; empty when it takes none.
-    pub(crate) value: &'static str,
+    pub value: &'static str,
     /// What it does.
-    pub(crate) help: &'static str,
+    pub help: &'static str,
 }
 
 /// An option without a value.
@@ -33,16 +33,17 @@ pub(crate) const fn option(long: &'static str, short: char, value: &'static str,
 
 /// A command, or a program of other names that this one stands in for.
 #[derive(Debug)]
-pub(crate) struct Command {
+pub struct Command {
     /// Its words: `write`, `ubi format`.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// What it takes besides options, in order: `IMAGE TARGET`; `[…]` for what may be left out, `…` for more of the last.
-    pub(crate) operands: &'static str,
+    pub operands: &'static str,
     /// One line.
-    pub(crate) about: &'static str,
+    pub about: &'static str,
     /// What else there is to know; examples.
-    pub(crate) more: &'static str,
-    pub(crate) flags: &'static [Flag],
+    pub more: &'static str,
+    /// Its options, besides `--help`.
+    pub flags: &'static [Flag],
     pub(crate) run: fn(&Args) -> Result,
 }
 

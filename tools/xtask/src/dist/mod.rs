@@ -54,6 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("{missing}");
     }
     let mut over = Vec::new();
+    pages()?;
     for (machine, limit) in chosen {
         let program = build(machine)?;
         let words = limit.map_or_else(String::new, |limit| format!(", at most {limit}"));
@@ -61,6 +62,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         over.extend(check(&program, limit).err().map(|_| machine.name));
     }
     ensure!(over.is_empty(), "too large: {}", over.join(", "));
+    Ok(())
+}
+
+/// Man pages and completions, made from the options.
+fn pages() -> Result<()> {
+    let folder = target_dir().join("dist").join("share");
+    run_command(
+        cargo().args(["run", "--quiet", "--locked", "--package", "flashw-pages", "--"]).arg(&folder),
+    )?;
+    println!("{}: man pages and completions", folder.display());
     Ok(())
 }
 
