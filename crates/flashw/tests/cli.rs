@@ -92,7 +92,14 @@ fn a_ubi_keeps_its_erase_counts() {
     };
     run(at, &words(&["ubi", "format", "flash", "--erase-counter", "9"]), 0);
     assert_eq!(counts(&at.join("flash")), [10; 20]);
+    let (plan, _) = run(at, &["write", "image", "flash", "--geometry", NAND, "--plan"], 0);
+    let plan = String::from_utf8(plan).unwrap();
+    assert!(
+        plan.starts_with("UBI onto flash:\n") && plan.contains("\n  about 1 s, as typical chips go\n"),
+        "{plan}"
+    );
     let (json, _) = run(at, &words(&["write", "image", "flash"]), 0);
+    assert_eq!(events(&json, "plan")[0]["estimated_seconds"], 1);
     let report = &events(&json, "report")[0];
     let erases = report["erases"].as_u64().unwrap();
     assert_eq!(counts(&at.join("flash")).iter().sum::<u64>(), 200 + erases, "{report}");
