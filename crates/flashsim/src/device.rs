@@ -132,7 +132,9 @@ impl Simulation {
         if self.geometry.kind == FlashKind::Ram {
             return bytes.to_vec();
         }
-        if self.cells(eraseblock).half_erased {
+        // Zeros go onto any NOR, and last until the erase that they are for.
+        let is_mark = self.geometry.kind == FlashKind::Nor && bytes.iter().all(|&byte| byte == 0);
+        if self.cells(eraseblock).half_erased && !is_mark {
             self.violate(Violation::ProgrammedHalfErased { offset });
         }
         if self.geometry.kind == FlashKind::Nand {

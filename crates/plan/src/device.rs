@@ -1,6 +1,6 @@
 //! A device in the hands of a run: counts what is done to it, tells about it, and unlocks what has to be.
 
-use flashwright_media::{EccStats, Flash, FlashError, FlashFault, FlashGeometry, FlashOp};
+use flashwright_media::{EccStats, Flash, FlashError, FlashFault, FlashGeometry, FlashKind, FlashOp};
 
 use crate::bytes::{first_difference, first_other, is_blank};
 use crate::error::Error;
@@ -374,6 +374,23 @@ impl<'a> Device<'a> {
             }
         }
         result
+    }
+
+    /// Programs `zeros` over a header, `within` bytes behind the start of an eraseblock, so that it is none any more before the
+    /// erase, where that can be done; the kernel does it on NOR. An erase that is cut off may leave all of the old content there,
+    /// to be lost later.
+    pub(crate) fn invalidate(
+        &mut self,
+        eraseblock: u32,
+        within: u64,
+        zeros: &[u8],
+    ) -> Result<(), FlashError> {
+        let can_overwrite = self.geometry.kind == FlashKind::Nor && self.geometry.page_size == 1;
+        if can_overwrite && !self.is_locked(eraseblock)? {
+            // If it does not take that, the erase will tell.
+            let _ = self.flash.program(self.geometry.offset_of(eraseblock) + within, zeros);
+        }
+        Ok(())
     }
 
     /// Erases an eraseblock, unlocked before when it has to be.

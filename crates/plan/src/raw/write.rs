@@ -176,7 +176,7 @@ impl Writer<'_> {
     fn invalidate(&mut self) -> Result<Place, Box<Error>> {
         let verify = self.plan.options.verify;
         self.settle(0, &mut |device, eraseblock| {
-            let trouble = Trouble::of(device.erase(eraseblock))?;
+            let trouble = erase(device, eraseblock, start_len(device))?;
             if trouble.is_some() || !verify {
                 return Ok(trouble);
             }
@@ -192,8 +192,18 @@ impl Writer<'_> {
         let bytes = self.chunks.take();
         let verify = self.plan.options.verify;
         let place = self.settle(number, &mut |device, eraseblock| {
-            let skip_erase = std::mem::take(&mut erased);
-            store(device, eraseblock, &bytes, skip_erase, verify)
+            let start = if number == 0 { start_len(device) } else { 0 };
+            if !std::mem::take(&mut erased)
+                && let Some(trouble) = erase(device, eraseblock, start)?
+            {
+                return Ok(Some(trouble));
+            }
+            let (start, rest) = bytes.split_at(start.min(bytes.len()));
+            let offset = device.geometry().offset_of(eraseblock);
+            match store(device, offset + start.len() as u64, rest, verify)? {
+                None => store(device, offset, start, verify),
+                trouble => Ok(trouble),
+            }
         });
         self.chunks.give_back(bytes);
         let place = place?;
@@ -243,18 +253,33 @@ impl Writer<'_> {
     }
 }
 
+/// Bytes by which a boot loader, or a kernel, knows that an image begins.
+const MAGIC: u32 = 4;
+
+/// Bytes of the first eraseblock that are programmed after all others, so that what is half-written does not start. NAND wants
+/// its pages in order: none there.
+fn start_len(device: &Device<'_>) -> usize {
+    let geometry = device.geometry();
+    let page = geometry.page_size.max(1);
+    // At most a page, or a few.
+    if geometry.kind == FlashKind::Nand { 0 } else { MAGIC.next_multiple_of(page) as usize }
+}
+
+/// Erases an eraseblock; where it has a start, that is gone first.
+fn erase(device: &mut Device<'_>, eraseblock: u32, start: usize) -> Result<Option<Trouble>, FlashError> {
+    if start > 0 {
+        device.invalidate(eraseblock, 0, &[0; MAGIC as usize])?;
+    }
+    Trouble::of(device.erase(eraseblock))
+}
+
+/// Programs what is erased and reads it back.
 fn store(
     device: &mut Device<'_>,
-    eraseblock: u32,
+    offset: u64,
     bytes: &[u8],
-    skip_erase: bool,
     verify: bool,
 ) -> Result<Option<Trouble>, FlashError> {
-    let offset = device.geometry().offset_of(eraseblock);
-    let erased = if skip_erase { None } else { Trouble::of(device.erase(eraseblock))? };
-    if erased.is_some() {
-        return Ok(erased);
-    }
     let programmed = Trouble::of(device.program(offset, bytes))?;
     if programmed.is_some() || !verify {
         return Ok(programmed);

@@ -21,7 +21,7 @@ use flashwright_ubi::format::{
 
 use super::image::{Checker, DataSum, Held, ImageLeb, leb_of, vid_of};
 use super::plan::{Content, Mode, Plan};
-use super::survey::{Claim, NONE, PebState, Seq, What, can_invalidate, compare_leb, headers, same_leb};
+use super::survey::{Claim, NONE, PebState, Seq, What, compare_leb, headers, same_leb};
 use crate::device::{Device, Trouble};
 use crate::error::{Error, Refusal};
 use crate::event::{OnEvent, Phase};
@@ -364,16 +364,9 @@ impl Run<'_> {
             self.pebs[peb as usize].what,
             What::Layout | What::Fastmap | What::Stale | What::Match | What::Worn
         );
-        if !holds || !can_invalidate(&self.device) || self.device.is_locked(peb)? {
-            return Ok(());
+        if holds {
+            self.device.invalidate(peb, self.plan.geometry.vid_hdr_offset().into(), &[0; HEADER_LEN])?;
         }
-        let offset = self.plan.flash.offset_of(peb) + u64::from(self.plan.geometry.vid_hdr_offset());
-        // If it does not take that, the erase will tell.
-        let result = self.device.program(offset, &[0; HEADER_LEN]);
-        Trouble::of(result).or_else(|error| match error.fault {
-            flashwright_media::FlashFault::Locked => Ok(None),
-            _ => Err(error),
-        })?;
         Ok(())
     }
 

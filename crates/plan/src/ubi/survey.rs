@@ -1,6 +1,6 @@
 //! What is on the device: every PEB, by its headers, and by its content where it may stay.
 
-use flashwright_media::{EccStats, FlashError, FlashKind, UbiGeometry};
+use flashwright_media::{EccStats, FlashError, UbiGeometry};
 use flashwright_ubi::format::{
     EcHdr, FASTMAP_DATA_VOLUME, FASTMAP_VOLUME, HEADER_LEN, HeaderFault, LAYOUT_VOLUME, MAX_ERASE_COUNT,
     VidHdr, VolumeType,
@@ -363,11 +363,4 @@ fn is_free(device: &mut Device<'_>, peb: u32) -> Result<bool, FlashError> {
     let start = device.geometry().offset_of(peb) + all - len;
     let blank = matches!(device.compare_range(start, len, 0xff)?, Comparison::Equal { .. });
     Ok(blank && device.report.corrected_bits == corrected)
-}
-
-/// Whether a VID header can be made invalid before its PEB is erased, as the kernel does on NOR: an erase that is cut off
-/// may leave all of the old content there, to be lost later.
-pub(super) fn can_invalidate(device: &Device<'_>) -> bool {
-    let geometry = device.geometry();
-    geometry.kind == FlashKind::Nor && geometry.page_size == 1
 }
