@@ -7,6 +7,8 @@ const LIBRARY_COMPARES: bool = cfg!(target_env = "gnu");
 /// Bytes of a machine word, and sums of words that a fingerprint has: on larger CPUs as many as go through their vectors.
 const WORD: usize = size_of::<usize>();
 const SUMS: usize = if cfg!(target_pointer_width = "64") { 8 } else { 1 };
+/// Lines of that many words that are summed up before their sum is: their order is not seen.
+const LINES: usize = 4;
 /// What spreads a bit over those above it: an odd number without a pattern, the golden ratio's bits.
 #[allow(clippy::cast_possible_truncation, reason = "as many bits as a word has")]
 const MIXER: usize = 0x9e37_79b9_7f4a_7c15_u64 as usize;
@@ -45,18 +47,21 @@ pub(crate) fn is_blank(bytes: &[u8]) -> bool {
 }
 
 /// A number that tells a part of an image that has changed from what it was when it was looked at; it means nothing outside
-/// of this run. Fletcher's sums, which see bytes that move, too, mixed at the end.
+/// of this run. Fletcher's sums, which see groups of lines that move, too, mixed at the end.
 pub(crate) fn fingerprint(bytes: &[u8]) -> u32 {
-    let (lines, rest) = bytes.as_chunks::<{ WORD * SUMS }>();
+    let (groups, rest) = bytes.as_chunks::<{ WORD * SUMS * LINES }>();
     let (mut sums, mut of_sums) = ([0_usize; SUMS], [0_usize; SUMS]);
-    for line in lines {
-        let words = line.as_chunks::<WORD>().0.iter().zip(&mut sums).zip(&mut of_sums);
-        for ((word, sum), of_sums) in words {
-            *sum = sum.wrapping_add(usize::from_ne_bytes(*word));
-            *of_sums = of_sums.wrapping_add(*sum);
+    for group in groups {
+        for line in group.as_chunks::<{ WORD * SUMS }>().0 {
+            add(&mut sums, line.as_chunks::<WORD>().0.iter().map(|word| usize::from_ne_bytes(*word)));
         }
+        add(&mut of_sums, sums.into_iter());
     }
     mix(&[sums, of_sums], rest)
+}
+
+fn add(sums: &mut [usize; SUMS], words: impl Iterator<Item = usize>) {
+    sums.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(word));
 }
 
 /// The ends of sums, and bytes that are in none. Apart, so that the sums end in memory: then the compiler adds them up in vectors.
@@ -101,15 +106,17 @@ mod tests {
 
     #[test]
     fn bytes_that_move_are_another_part() {
-        let bytes: Vec<u8> = (0..200).collect();
-        let mut moved = bytes.clone();
-        moved.rotate_left(8);
-        let mut swapped = bytes.clone();
-        swapped.swap(3, 100);
-        assert_ne!(fingerprint(&bytes), fingerprint(&moved));
-        assert_ne!(fingerprint(&bytes), fingerprint(&swapped));
-        let mut lanes = bytes.clone();
-        lanes.swap(0, 4);
-        assert_ne!(fingerprint(&bytes), fingerprint(&lanes));
+        for len in [200, 2000] {
+            let bytes: Vec<u8> = (0..len).map(|index: u32| index.pow(2).to_be_bytes()[2]).collect();
+            let mut moved = bytes.clone();
+            moved.rotate_left(8);
+            let mut far = bytes.clone();
+            far.rotate_left(bytes.len() / 2);
+            let mut swapped = bytes.clone();
+            swapped.swap(30, 100);
+            for other in [moved, far, swapped] {
+                assert!(bytes != other && fingerprint(&bytes) != fingerprint(&other));
+            }
+        }
     }
 }
