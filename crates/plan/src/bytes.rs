@@ -8,7 +8,7 @@ const LIBRARY_COMPARES: bool = cfg!(target_env = "gnu");
 const WORD: usize = size_of::<usize>();
 const SUMS: usize = if cfg!(target_pointer_width = "64") { 8 } else { 1 };
 /// Lines of that many words that are summed up before their sum is: their order is not seen.
-const LINES: usize = 4;
+const LINES: usize = 16;
 /// What spreads a bit over those above it: an odd number without a pattern, the golden ratio's bits.
 #[allow(clippy::cast_possible_truncation, reason = "as many bits as a word has")]
 const MIXER: usize = 0x9e37_79b9_7f4a_7c15_u64 as usize;
