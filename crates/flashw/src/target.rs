@@ -160,12 +160,15 @@ impl Target {
     /// Opens what has eraseblocks: an MTD, or a file with the geometry given.
     pub(crate) fn open_flash(&self, write: bool, geometry: Option<&str>) -> Result<Box<dyn Flash>> {
         match self {
-            Target::Mtd(number) if write && !mtd::facts(*number)?.writable => {
-                let failure =
-                    Failure::new(Exit::Refused, format_args!("{self} is read-only, as the kernel has it"));
-                Err(failure.help(format_args!("its partition table or its driver says so")))
-            }
-            Target::Mtd(number) => Ok(Box::new(MtdFlash::new(Mtd::open(*number, write)?)?)),
+            Target::Mtd(number) => match Mtd::open(*number, write) {
+                Ok(mtd) => Ok(Box::new(MtdFlash::new(mtd)?)),
+                Err(_) if write && mtd::facts(*number).is_ok_and(|facts| !facts.writable) => {
+                    let message = format_args!("{self} is read-only, as the kernel has it");
+                    let help = format_args!("its partition table or its driver says so");
+                    Err(Failure::new(Exit::Refused, message).help(help))
+                }
+                Err(error) => Err(error.into()),
+            },
             Target::File(path) => {
                 let message = format_args!("{} is a file, no flash", path.display());
                 let help = format_args!(
@@ -212,7 +215,7 @@ pub(crate) fn parse_geometry(text: &str) -> Result<FlashGeometry> {
 }
 
 fn existing_mtd(number: u32) -> Result<Target> {
-    match mtd::facts(number) {
+    match mtd::name(number) {
         Ok(_) => Ok(Target::Mtd(number)),
         Err(_) => Err(nothing(&format!("/dev/mtd{number}"))),
     }
@@ -239,7 +242,7 @@ fn nothing(name: &str) -> Failure {
     let mut there = Vec::new();
     for target in Target::all().unwrap_or_default() {
         let (kind, name) = match &target {
-            Target::Mtd(number) => ("mtd", mtd::facts(*number).map(|facts| facts.name)),
+            Target::Mtd(number) => ("mtd", mtd::name(*number)),
             Target::Volume { ubi, id } => ("ubi", ubi::volume_attribute(*ubi, *id, "name")),
             _ => continue,
         };

@@ -45,6 +45,14 @@ fn folder(number: u32) -> PathBuf {
     Path::new("/sys/class/mtd").join(format!("mtd{number}"))
 }
 
+/// The name of `/dev/mtdN`.
+///
+/// # Errors
+/// When there is no such device.
+pub fn name(number: u32) -> Result<String> {
+    sysfs::read(&folder(number).join("name"))
+}
+
 /// The facts of `/dev/mtdN`.
 ///
 /// # Errors
@@ -56,7 +64,7 @@ pub fn facts(number: u32) -> Result<Facts> {
     let size = |attribute: &str| sysfs::short_number(&folder.join(attribute));
     Ok(Facts {
         number,
-        name: sysfs::read(&folder.join("name"))?,
+        name: name(number)?,
         kind: sysfs::read(&folder.join("type"))?,
         len: sysfs::number(&folder.join("size"))?,
         erase_size: size("erasesize")?,
