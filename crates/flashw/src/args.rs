@@ -174,7 +174,12 @@ impl Command {
                 }
             };
             let flag = flag.ok_or_else(|| self.unknown(&name))?;
-            let value = if flag.value.is_empty() { OsString::new() } else { words.value(&name)? };
+            let value = if flag.value.is_empty() {
+                words.no_value(&name)?;
+                OsString::new()
+            } else {
+                words.value(&name)?
+            };
             args.given.push(Given { flag, value });
         }
         self.check_operands(args.operands.len())?;
@@ -288,11 +293,12 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&[&str], &str); 7] = [
+        let cases: [(&[&str], &str); 8] = [
             (&[], "read: too few arguments, expected TARGET [FILE]"),
             (&["a", "b", "c"], "read: too many arguments, expected TARGET [FILE]"),
             (&["a", "--of", "1"], "read: there is no option --of"),
             (&["a", "-z"], "read: there is no option -z"),
+            (&["a", "--json=yes"], "--json takes no value, found yes"),
             (&["a", "--=x"], "read: there is no option --"),
             (&["a", "--"], ""),
             (&["a", "--offset"], "--offset: its value is missing"),

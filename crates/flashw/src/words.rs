@@ -11,7 +11,7 @@ use crate::exit::{Failure, Result};
 #[derive(Debug)]
 pub(crate) struct Words {
     left: IntoIter<OsString>,
-    /// What is left of a word after a letter, or the value behind `=`.
+    /// What is left of a word.
     rest: Option<Rest>,
     /// After `--`.
     only_operands: bool,
@@ -41,15 +41,8 @@ impl Words {
 
     /// What comes next; `None` after the last.
     pub(crate) fn next(&mut self) -> Result<Option<Word>> {
-        match self.rest.take() {
-            Some(Rest::Letters(letters)) => return self.letter(&letters).map(Some),
-            Some(Rest::Value(value)) => {
-                return Err(Failure::usage(format_args!(
-                    "{}: the option before it takes no value",
-                    value.display()
-                )));
-            }
-            None => {}
+        if let Some(Rest::Letters(letters)) = self.rest.take() {
+            return self.letter(&letters).map(Some);
         }
         let Some(word) = self.left.next() else { return Ok(None) };
         match word.as_bytes() {
@@ -83,6 +76,16 @@ impl Words {
                 None => Rest::Letters(rest.into()),
             });
         Ok(Word::Short(letter))
+    }
+
+    /// Fails when the option that came last, which is called `name`, was given a value with `=`.
+    pub(crate) fn no_value(&self, name: &str) -> Result {
+        match &self.rest {
+            Some(Rest::Value(value)) => {
+                Err(Failure::usage(format_args!("{name} takes no value, found {}", value.display())))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The value of the option that came last, which is called `name`.
@@ -167,7 +170,7 @@ mod tests {
         for given in ["--json=yes", "-j=yes"] {
             let mut words = words(&[given]);
             words.next().unwrap();
-            assert_eq!(words.next().unwrap_err().message, "yes: the option before it takes no value");
+            assert_eq!(words.no_value("--json").unwrap_err().message, "--json takes no value, found yes");
         }
         for bytes in [&b"--\xff"[..], b"-\xff"] {
             let mut words = Words::new(vec![OsStr::from_bytes(bytes).to_owned()]);

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::retry_on_intr;
 
 /// Opens a file as `flags` say; one that is made may be read and written by all that the umask lets. The standard library's
-/// own brings texts and tables for errors that cannot happen here, 5 KB on a device.
+/// own brings texts and tables for errors that cannot happen here, 6 KB on a device.
 ///
 /// # Errors
 /// What the kernel says.
