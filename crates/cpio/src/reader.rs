@@ -409,16 +409,7 @@ fn check_start(offset: u64) -> Result<u64, Error> {
 }
 
 fn kind_of(mode: u32) -> Option<Kind> {
-    let kinds = [
-        Kind::Directory,
-        Kind::File,
-        Kind::Symlink,
-        Kind::CharDevice,
-        Kind::BlockDevice,
-        Kind::Fifo,
-        Kind::Socket,
-    ];
-    kinds.into_iter().find(|kind| u32::from(kind.mode_bits()) == mode & !0o7777)
+    Kind::ALL.into_iter().find(|kind| u32::from(kind.mode_bits()) == mode & !0o7777)
 }
 
 enum BadPath {

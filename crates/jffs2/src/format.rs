@@ -180,24 +180,14 @@ pub fn dirent_type(kind: Kind) -> u8 {
 /// The kind that a [`Dirent::kind`] names; `None` for 0 (unlinked or unknown) and all others.
 #[must_use]
 pub fn kind_of_dirent_type(number: u8) -> Option<Kind> {
-    ALL_KINDS.into_iter().find(|&kind| dirent_type(kind) == number)
+    Kind::ALL.into_iter().find(|&kind| dirent_type(kind) == number)
 }
 
 /// The kind that the type bits of `mode` name.
 #[must_use]
 pub fn kind_of_mode(mode: u32) -> Option<Kind> {
-    ALL_KINDS.into_iter().find(|kind| u32::from(kind.mode_bits()) == mode & 0o170_000)
+    Kind::ALL.into_iter().find(|kind| u32::from(kind.mode_bits()) == mode & 0o170_000)
 }
-
-const ALL_KINDS: [Kind; 7] = [
-    Kind::Directory,
-    Kind::File,
-    Kind::Symlink,
-    Kind::CharDevice,
-    Kind::BlockDevice,
-    Kind::Fifo,
-    Kind::Socket,
-];
 
 /// A node's fixed part that follows the 12 bytes of its [`NodeHeader`], or one record inside a summary.
 pub trait Record: Sized {
@@ -734,7 +724,7 @@ mod tests {
 
     #[test]
     fn kinds_and_prefixes() {
-        for kind in ALL_KINDS {
+        for kind in Kind::ALL {
             assert_eq!(kind_of_dirent_type(dirent_type(kind)), Some(kind));
             assert_eq!(kind_of_mode(u32::from(kind.mode_bits()) | 0o7777), Some(kind));
         }

@@ -117,6 +117,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 7] = [
+        Kind::Directory,
+        Kind::File,
+        Kind::Symlink,
+        Kind::CharDevice,
+        Kind::BlockDevice,
+        Kind::Fifo,
+        Kind::Socket,
+    ];
+
     /// The file type bits of `st_mode` (0o170000 masked), which are the same on every Linux.
     #[must_use]
     pub const fn mode_bits(self) -> u16 {

@@ -42,16 +42,6 @@ const FOLDER: u8 = 0x04;
 /// head.
 const ENTRIES_AT: usize = 1;
 
-const KINDS: [Kind; 7] = [
-    Kind::Directory,
-    Kind::File,
-    Kind::Symlink,
-    Kind::CharDevice,
-    Kind::BlockDevice,
-    Kind::Fifo,
-    Kind::Socket,
-];
-
 /// What an extent is, in the lowest bits of its length.
 const HOLE: u64 = 0;
 const OF_HOST: u64 = 1;
@@ -86,7 +76,7 @@ pub(crate) struct Record<'a>(Cow<'a, [u8]>);
 
 impl Record<'_> {
     pub(crate) fn kind(&self) -> Kind {
-        KINDS[usize::from(self.head() & KIND)]
+        Kind::ALL[usize::from(self.head() & KIND)]
     }
 
     pub(crate) fn linked(&self) -> bool {
@@ -142,7 +132,7 @@ impl Records {
 
     /// Stores a node of that name.
     pub(crate) fn add(&mut self, name: &[u8], node: &Node) -> Result<Position, TreeError> {
-        let kind = KINDS.iter().position(|&kind| kind == node.kind()).unwrap_or_default();
+        let kind = Kind::ALL.iter().position(|&kind| kind == node.kind()).unwrap_or_default();
         // Below 8.
         let mut head = u8::try_from(kind).unwrap_or_default();
         let mut out = vec![head];

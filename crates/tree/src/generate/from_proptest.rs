@@ -127,15 +127,6 @@ mod tests {
     }
 
     fn kind_index(kind: Kind) -> usize {
-        let kinds = [
-            Kind::Directory,
-            Kind::File,
-            Kind::Symlink,
-            Kind::CharDevice,
-            Kind::BlockDevice,
-            Kind::Fifo,
-            Kind::Socket,
-        ];
-        kinds.into_iter().position(|k| k == kind).unwrap()
+        Kind::ALL.into_iter().position(|k| k == kind).unwrap()
     }
 }
