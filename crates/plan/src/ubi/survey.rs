@@ -1,6 +1,6 @@
 //! What is on the device: every PEB, by its headers, and by its content where it may stay.
 
-use flashwright_media::{EccStats, FlashError, UbiGeometry};
+use flashwright_media::{EccStats, FlashError, FlashKind, UbiGeometry};
 use flashwright_ubi::format::{
     EcHdr, FASTMAP_DATA_VOLUME, FASTMAP_VOLUME, HEADER_LEN, HeaderFault, LAYOUT_VOLUME, MAX_ERASE_COUNT,
     VidHdr, VolumeType,
@@ -353,13 +353,17 @@ pub(super) fn compare_leb(
     })
 }
 
-/// Whether the last page of a PEB is erased, too, and was read without a wrong bit. The pages between are not read: whoever
-/// writes to a PEB begins at its first page, and a PEB whose erase was cut off is known otherwise (see `distrust_free`).
-/// What gets a LEB is read back in any case.
+/// Whether the last page of a PEB is erased, too, and was read without a wrong bit; where no error correction hides that a bit has
+/// turned round, all pages. The pages between are not read on NAND: whoever writes to a PEB begins at its first page, and a PEB
+/// whose erase was cut off is known otherwise (see `distrust_free`). What gets a LEB is read back in any case.
 fn is_free(device: &mut Device<'_>, peb: u32) -> Result<bool, FlashError> {
     let corrected = device.report.corrected_bits;
     let all = u64::from(device.geometry().eraseblock_size);
-    let len = (unit(device.geometry()) as u64).min(all - HEADER_LEN as u64);
+    let without_header = all - HEADER_LEN as u64;
+    let len = match device.geometry().kind {
+        FlashKind::Nand => without_header.min(unit(device.geometry()) as u64),
+        _ => without_header,
+    };
     let start = device.geometry().offset_of(peb) + all - len;
     let blank = matches!(device.compare_range(start, len, 0xff)?, Comparison::Equal { .. });
     Ok(blank && device.report.corrected_bits == corrected)
