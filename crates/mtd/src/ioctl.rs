@@ -1,4 +1,5 @@
-//! The calls that are no read and no write, and the structures they take. All `unsafe` of this workspace is here, and in [`interrupt`](crate::interrupt).
+//! The calls that are no read and no write, and the structures they take. All `unsafe` of this workspace is here, and in
+//! [`interrupt`](crate::interrupt).
 //!
 //! Numbers and structures are those of the kernel's `ubi-user.h` and `mtd-abi.h`; the direction bits of a number
 //! differ from CPU to CPU, which rustix knows.
